@@ -1,0 +1,1 @@
+"""Model files with manifest and hash."""

@@ -1,0 +1,1 @@
+"""Events: the outbox, its relay, and the bus that delivers them."""

@@ -1,0 +1,1 @@
+"""Judges credentials: a strict gate, two signature engines, trust, dates and status."""

@@ -1,0 +1,1 @@
+"""What runs away from the service, on a gateway at the site: no database, no web framework."""

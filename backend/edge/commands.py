@@ -1,0 +1,157 @@
+"""`python -m backend edge …`: models and telemetry on a gateway, without the service."""
+
+import json
+import math
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+
+import typer
+
+if TYPE_CHECKING:
+    from backend.edge.bundle import Bundle
+
+app = typer.Typer(no_args_is_help=True, help="Run models where the chargers are.")
+BundleFile = Annotated[Path, typer.Argument(help="Edge bundle", exists=True, dir_okay=False)]
+Registered = Annotated[str, typer.Option("--sha256", help="Registered hash of the bundle")]
+BufferFile = Annotated[Path, typer.Option("--buffer", help="File that holds the telemetry")]
+
+
+@app.command()
+def check(bundle: BundleFile, sha256: Registered) -> None:
+    """Say what is in a bundle; refuse it if it is not the registered one."""
+    from backend.edge.bundle import BundleRefused, unpack  # noqa: PLC0415 - slow to load
+
+    try:
+        manifest = unpack(bundle.read_bytes(), sha256=sha256).manifest
+    except BundleRefused as refused:
+        _stop(str(refused))
+    for name in ("model_id", "kind", "model_sha256", "trained_at", "parity_max", "rows_checked"):
+        typer.echo(f"{name:14} {getattr(manifest, name)}")
+    typer.echo(f"{'features':14} {len(manifest.features)}")
+
+
+@app.command()
+def record(buffer: BufferFile) -> None:
+    """Keep telemetry from standard input, one JSON object a line; works without a connection.
+
+    {"at": "2026-05-04T17:30:00Z", "is_plugged_in": true, "soc_percent": 41.5, "power_kw": 7.4}
+    """
+    from backend.edge.buffer import Buffer, PointRefused  # noqa: PLC0415
+
+    kept, store = 0, Buffer(buffer)
+    for number, line in enumerate(sys.stdin, 1):
+        if not line.strip():
+            continue
+        try:
+            store.append(json.loads(line))
+        except (PointRefused, ValueError) as refused:
+            _stop(f"Line {number}: {refused}; {kept} points were kept.")
+        kept += 1
+    typer.echo(f"{kept} points kept.")
+
+
+@app.command()
+def send(
+    buffer: BufferFile,
+    url: Annotated[str, typer.Option(help="Address of the service")],
+    vehicle: Annotated[str, typer.Option(help="DID of the vehicle")],
+    key: Annotated[Path | None, typer.Option(help="The gateway's key.pem")] = None,
+    token: Annotated[Path | None, typer.Option(help="File with its access token")] = None,
+) -> None:
+    """Send what the service does not have yet; what it cannot take stays.
+
+    With a key and a token every request proves who sends it; production takes nothing without.
+    """
+    from backend.edge.buffer import Buffer  # noqa: PLC0415
+    from backend.edge.proofs import KeyRefused, Pass  # noqa: PLC0415
+    from backend.edge.sending import ServiceAway, send  # noqa: PLC0415
+
+    if (key is None) != (token is None):
+        _stop("A key needs a token and a token its key: give both or neither.")
+    try:
+        holder = Pass.of_files(key=key, token=token) if key and token else None
+        sent = send(Buffer(buffer), url=url, vehicle_did=vehicle, holder=holder)
+    except KeyRefused as refused:
+        _stop(f"Not sent: {refused}.")
+    except ServiceAway as away:
+        _stop(f"Not sent, kept for later: {away}")
+    typer.echo(f"{sent.taken} points sent, {sent.refused} refused and set aside.")
+
+
+@app.command()
+def predict(
+    bundles: Annotated[list[Path], typer.Argument(help="Bundles", exists=True, dir_okay=False)],
+    *,
+    sha256: Annotated[
+        list[str], typer.Option("--sha256", help="Registered hash of each bundle, in their order")
+    ],
+    buffer: BufferFile,
+    vehicle: Annotated[str, typer.Option(help="DID of the vehicle")],
+    capacity_kwh: Annotated[float, typer.Option(min=0.1, help="Its battery")],
+    timezone: Annotated[str, typer.Option(help="IANA zone of the site")] = "UTC",
+    country: Annotated[str | None, typer.Option(help="Whose holidays count, ISO 3166")] = None,
+    at: Annotated[str | None, typer.Option(help="Moment, ISO 8601; now if left out")] = None,
+) -> None:
+    """Foretell plug-in and energy to full from the buffered telemetry, as JSON."""
+    from backend.edge.buffer import Buffer  # noqa: PLC0415 - slow to load
+    from backend.edge.bundle import BundleRefused  # noqa: PLC0415
+    from backend.edge.outlook import LocalVehicle, NothingKnown, look_ahead  # noqa: PLC0415
+
+    local = LocalVehicle(vehicle, capacity_kwh, timezone, country)
+    try:
+        opened = _opened(bundles, sha256)
+        outlook = look_ahead(Buffer(buffer), local, opened, now=_moment(at))
+    except (BundleRefused, NothingKnown) as refused:
+        _stop(str(refused))
+    slots = [
+        {
+            "horizon_minutes": int(minutes),
+            "plug_probability": _known(chance),
+            "predicted_energy_to_full": _known(points),
+            "predicted_energy_to_full_kwh": _known(points * capacity_kwh / 100),
+        }
+        for minutes, chance, points in zip(
+            outlook.lead_min, outlook.plug_probability, outlook.to_full_percent, strict=True
+        )
+    ]
+    said: dict[str, Any] = {
+        "vehicle_did": vehicle,
+        "source": outlook.source,
+        "energy_source": outlook.energy_source,
+        "is_after_gap": outlook.is_after_gap,
+        "models": {one.manifest.kind: one.sha256 for one in opened},
+        "forecasts": slots,
+    }
+    typer.echo(json.dumps(said, indent=2))
+
+
+def _opened(files: list[Path], registered: list[str]) -> "list[Bundle]":
+    from backend.edge.bundle import BundleRefused, unpack  # noqa: PLC0415 - slow to load
+
+    if len(files) != len(registered):
+        raise BundleRefused("Every bundle needs its registered hash: give --sha256 for each.")
+    pairs = zip(files, registered, strict=True)
+    return [unpack(file.read_bytes(), sha256=one) for file, one in pairs]
+
+
+def _moment(text: str | None) -> datetime:
+    if text is None:
+        return datetime.now(UTC)
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        _stop(f"{text} is no moment such as 2026-05-04T17:30:00Z.")
+    if moment.tzinfo is None:
+        _stop(f"{text} needs an offset, such as Z.")
+    return moment.astimezone(UTC)
+
+
+def _known(value: float) -> float | None:
+    return None if math.isnan(value) else float(value)
+
+
+def _stop(message: str) -> NoReturn:
+    typer.echo(message, err=True)
+    raise typer.Exit(code=2)

@@ -1,0 +1,1 @@
+"""What callers can do: one room per resource."""

@@ -1,0 +1,1 @@
+"""Receipts, batches of record hashes and sealed blocks, and their way to a chain."""

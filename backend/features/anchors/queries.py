@@ -1,0 +1,123 @@
+"""What is asked of items, batches and their transactions."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Select, func, select
+from sqlalchemy.orm import Session
+
+from backend.adapters.ledger.transactions import LIVE, ChainTx
+from backend.features.anchors.models import BLOCK, AnchorBatch, AnchorItem
+from backend.features.credentials.holder import Holder
+from backend.proofs.merkle import Kind
+
+Listed = tuple[AnchorBatch, ChainTx | None]
+
+
+def _newest_live() -> Any:  # noqa: ANN401 - SQLAlchemy's own type
+    """The id of each batch's newest transaction that counts."""
+    return (
+        select(func.max(ChainTx.id))
+        .where(ChainTx.subject == AnchorBatch.id, ChainTx.state.in_(LIVE))
+        .correlate(AnchorBatch)
+        .scalar_subquery()
+    )
+
+
+def _batches() -> Select[AnchorBatch, ChainTx]:
+    return select(AnchorBatch, ChainTx).outerjoin(ChainTx, ChainTx.id == _newest_live())
+
+
+def batches_page(
+    db: Session, purpose: str, *, after: str | None, limit: int, item: str | None = None
+) -> Sequence[Listed]:
+    """Up to `limit + 1` batches with their transactions, newest first."""
+    query = _batches().where(AnchorBatch.purpose == purpose)
+    if after is not None:
+        query = query.where(AnchorBatch.number < int(after))
+    if item is not None:
+        query = query.where(
+            AnchorBatch.id.in_(select(AnchorItem.batch_id).where(AnchorItem.name == item))
+        )
+    rows = db.execute(query.order_by(AnchorBatch.number.desc()).limit(limit + 1))
+    return [(row[0], row[1]) for row in rows]
+
+
+def batch_of(db: Session, batch_id: str) -> Listed | None:
+    """A batch and its transaction."""
+    row = db.execute(_batches().where(AnchorBatch.id == batch_id)).first()
+    return (row[0], row[1]) if row else None
+
+
+def block_at(db: Session, number: int) -> Listed | None:
+    """A block and its transaction."""
+    query = _batches().where(AnchorBatch.purpose == BLOCK, AnchorBatch.number == number)
+    row = db.execute(query).first()
+    return (row[0], row[1]) if row else None
+
+
+def item_named(db: Session, kind: Kind, name: str) -> AnchorItem | None:
+    """An item by what it is about."""
+    query = select(AnchorItem).where(AnchorItem.kind == int(kind), AnchorItem.name == name)
+    return db.scalar(query)
+
+
+def items_of(db: Session, batch_id: str) -> Sequence[AnchorItem]:
+    """The items of a batch."""
+    query = select(AnchorItem).where(AnchorItem.batch_id == batch_id)
+    return db.scalars(query.order_by(AnchorItem.id)).all()
+
+
+def records_page(
+    db: Session, holder: Holder, *, batch_id: str | None, after: str | None, limit: int
+) -> Sequence[AnchorItem]:
+    """Up to `limit + 1` charge and discharge records of a block, or of none yet, by id."""
+    query = select(AnchorItem).where(
+        AnchorItem.kind == int(Kind.LEDGER_RECORD),
+        AnchorItem.batch_id == batch_id if batch_id else AnchorItem.batch_id.is_(None),
+    )
+    if not holder.sees_everything:
+        query = query.where(AnchorItem.site_id.in_(holder.sites))
+    if after is not None:
+        query = query.where(AnchorItem.id > after)
+    return db.scalars(query.order_by(AnchorItem.id).limit(limit + 1)).all()
+
+
+@dataclass(frozen=True, slots=True)
+class Spent:
+    """What was paid on chains.
+
+    Attributes:
+        items: Records in what was paid for.
+    """
+
+    transactions: int
+    items: int
+    gas: int
+    fee_wei: int
+    reorgs: int
+
+
+def spent(db: Session, purpose: str) -> Spent:
+    """Gas and fees of all transactions of batches or of blocks that are in a block now."""
+    amounts = select(
+        func.count(),
+        func.coalesce(func.sum(AnchorBatch.count), 0),
+        func.coalesce(func.sum(ChainTx.gas_used), 0),
+        func.coalesce(func.sum(ChainTx.gas_used * ChainTx.gas_price_wei), 0),
+        func.coalesce(func.sum(ChainTx.reorgs), 0),
+    )
+    query = amounts.join(AnchorBatch, AnchorBatch.id == ChainTx.subject).where(
+        AnchorBatch.purpose == purpose, ChainTx.gas_used.is_not(None), ChainTx.state.in_(LIVE)
+    )
+    row = db.execute(query).one()
+    return Spent(*(int(one) for one in row))
+
+
+def waiting_counts(db: Session) -> tuple[int, int]:
+    """Items in no batch yet, and batches with no transaction in a block."""
+    items = select(func.count()).where(AnchorItem.batch_id.is_(None))
+    settled = select(ChainTx.subject).where(ChainTx.state.in_(("included", "final")))
+    batches = select(func.count()).where(AnchorBatch.id.not_in(settled))
+    return db.scalar(items) or 0, db.scalar(batches) or 0

@@ -1,0 +1,1 @@
+"""Demo data, sample identifiers and the demonstration clock."""

@@ -1,0 +1,1 @@
+"""Demand history, model versions and forecasts."""

@@ -1,0 +1,1 @@
+"""Plug-in to departure: plan, meter values, completion, incentives."""

@@ -1,0 +1,1 @@
+"""Sessions from somebody else's books: read, checked, named, stored."""

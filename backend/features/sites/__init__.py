@@ -1,0 +1,1 @@
+"""Sites, chargers, sales tariffs and purchase prices."""

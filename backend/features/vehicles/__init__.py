@@ -1,0 +1,1 @@
+"""Vehicles, their batteries and their trips."""

@@ -1,0 +1,1 @@
+"""Demand features, models and metrics: pure functions of dataclasses and arrays."""

@@ -1,0 +1,1 @@
+"""Trip energy and charging schedules: pure functions of dataclasses and arrays."""

@@ -1,0 +1,1 @@
+"""What makes a record checkable by strangers: hashes, Merkle trees, receipts, checkpoints. Pure."""
