@@ -120,12 +120,9 @@ class EmbeddedLedger:
 
     def _started(self) -> Any:  # noqa: ANN401 - the library has no types
         if self._tester is None:
-            from backend.adapters.ledger.machine import (  # noqa: PLC0415 - slow to load
-                EthereumTester,
-                PyEVMBackend,
-            )
+            from backend.adapters.ledger.machine import new_machine  # noqa: PLC0415 - slow to load
 
-            self._tester = EthereumTester(PyEVMBackend())
+            self._tester = new_machine()
         return self._tester
 
     def _fund(self, address: str) -> None:

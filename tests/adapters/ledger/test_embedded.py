@@ -2,6 +2,9 @@
 
 import subprocess
 import sys
+from contextlib import closing
+
+from backend.adapters.ledger.embedded import EmbeddedLedger
 
 DEEP = """
 import json, sys, threading
@@ -28,3 +31,8 @@ def test_nested_brackets_are_refused_beside_it() -> None:
     )
 
     assert (run.returncode, run.stdout) == (0, "refused\n"), run.stderr[-1000:]
+
+
+def test_chains_started_in_the_same_second_differ() -> None:
+    with closing(EmbeddedLedger()) as one, closing(EmbeddedLedger()) as other:
+        assert one.chain().genesis_hash != other.chain().genesis_hash
