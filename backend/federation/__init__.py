@@ -1,0 +1,1 @@
+"""How sites learn together: tasks, local training, checks and aggregation of their updates."""

@@ -1,0 +1,113 @@
+"""What a participant is asked and what it answers: the same in every engine.
+
+A participant trains on its own examples and sends how its weights differ from the model it was
+given; on the committee it also says how much each candidate update helps on its own holdout.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from backend.federation.weights import Weights
+
+
+@dataclass(frozen=True, slots=True)
+class TrainSettings:
+    """How a participant trains.
+
+    Attributes:
+        local_epochs: Passes over its examples.
+        batch_size: Examples per step.
+        learning_rate: Of the optimiser.
+        prox_mu: Weight of FedProx's pull towards the shared model; 0 is plain.
+        clip_norm: Bound of each example's gradient (DP-SGD); None trains without privacy.
+        noise_multiplier: Standard deviation of the noise over `clip_norm`.
+        seed: Of the experiment; participant and round make of it a seed of their own.
+    """
+
+    local_epochs: int = 2
+    batch_size: int = 64
+    learning_rate: float = 0.003
+    prox_mu: float = 0.0
+    clip_norm: float | None = None
+    noise_multiplier: float = 0.0
+    seed: int = 7
+
+
+@dataclass(frozen=True, slots=True)
+class TrainTask:
+    """Train the shared model on your own examples.
+
+    Attributes:
+        experiment_id: The run of rounds this belongs to.
+        round_number: Counted from 1.
+        participant: Whom the task is for.
+        family: Of the model: `mlp` or `linear`.
+        weights: The shared model.
+        parent_hash: Its content hash.
+        settings: How to train.
+    """
+
+    experiment_id: str
+    round_number: int
+    participant: str
+    family: str
+    weights: Weights
+    parent_hash: str
+    settings: TrainSettings
+
+
+@dataclass(frozen=True, slots=True)
+class ScoreTask:
+    """Say how much each candidate update helps on your own holdout.
+
+    Attributes:
+        experiment_id, round_number, participant, family, weights, parent_hash: As in `TrainTask`.
+        candidates: Updates by the name of who sent them.
+    """
+
+    experiment_id: str
+    round_number: int
+    participant: str
+    family: str
+    weights: Weights
+    parent_hash: str
+    candidates: Mapping[str, Weights]
+
+
+@dataclass(frozen=True, slots=True)
+class TrainAnswer:
+    """What came of training.
+
+    Attributes:
+        participant: Who trained.
+        delta: Trained weights minus the shared ones.
+        num_examples: Examples it says it trained on; never trusted beyond a cap.
+        metrics: Figures on its own data, such as `train_loss`, `holdout_r2`.
+        signature: Of the signed statement of this update; empty where the engine vouches.
+    """
+
+    participant: str
+    delta: Weights
+    num_examples: int
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    signature: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ScoreAnswer:
+    """A committee member's opinion.
+
+    Attributes:
+        participant: Who scored.
+        gains: Relative fall of its holdout loss when the clipped update is applied, by sender;
+            positive is better.
+        signature: As in `TrainAnswer`.
+    """
+
+    participant: str
+    gains: Mapping[str, float]
+    signature: str = ""
+
+
+Task = TrainTask | ScoreTask
+Answer = TrainAnswer | ScoreAnswer
