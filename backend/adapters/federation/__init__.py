@@ -1,0 +1,1 @@
+"""How tasks reach participants: threads here, Flower's SuperLink, and what both share."""

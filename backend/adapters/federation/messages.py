@@ -1,0 +1,168 @@
+"""Tasks and answers as Flower's records, and back; what a participant sent is read with care."""
+
+import io
+import math
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+from flwr.app import Array, ArrayRecord, ConfigRecord, MetricRecord, RecordDict
+from numpy.lib import format as npy
+from numpy.typing import NDArray
+
+from backend.federation.tasks import (
+    Answer,
+    ScoreAnswer,
+    ScoreTask,
+    Task,
+    TrainAnswer,
+    TrainSettings,
+    TrainTask,
+)
+from backend.federation.weights import MAX_BYTES, Weights
+
+TASK, SETTINGS, WEIGHTS, CANDIDATE = "task", "settings", "weights", "candidate."
+ANSWER, DELTA, METRICS, GAINS = "answer", "delta", "metrics", "gains"
+MAX_METRICS = 64
+MAX_SIGNATURE = 4096
+
+
+class Unreadable(ValueError):
+    """Records that are not the task or answer they should be."""
+
+
+def records_of_task(task: Task) -> RecordDict:
+    """A task as records: its arrays, and words beside them."""
+    records = RecordDict({WEIGHTS: _record(task.weights)})
+    records[TASK] = ConfigRecord(
+        {
+            "experiment_id": task.experiment_id,
+            "round_number": task.round_number,
+            "participant": task.participant,
+            "family": task.family,
+            "parent_hash": task.parent_hash,
+        }
+    )
+    if isinstance(task, TrainTask):
+        given = {name: one for name, one in asdict(task.settings).items() if one is not None}
+        records[SETTINGS] = ConfigRecord(given)
+    else:
+        for name in sorted(task.candidates):
+            records[CANDIDATE + name] = _record(task.candidates[name])
+    return records
+
+
+def train_task_of(records: RecordDict) -> TrainTask:
+    """The training task in records."""
+    return TrainTask(**_common(records), settings=TrainSettings(**_words(records, SETTINGS)))
+
+
+def score_task_of(records: RecordDict) -> ScoreTask:
+    """The scoring task in records."""
+    candidates = {
+        key.removeprefix(CANDIDATE): _weights(record)
+        for key, record in records.array_records.items()
+        if key.startswith(CANDIDATE)
+    }
+    return ScoreTask(**_common(records), candidates=candidates)
+
+
+def records_of_answer(answer: Answer) -> RecordDict:
+    """An answer as records."""
+    words: dict[str, Any] = {"participant": answer.participant, "signature": answer.signature}
+    if isinstance(answer, ScoreAnswer):
+        return RecordDict({ANSWER: ConfigRecord(words), GAINS: _figures(answer.gains)})
+    words["num_examples"] = answer.num_examples
+    return RecordDict(
+        {
+            ANSWER: ConfigRecord(words),
+            DELTA: _record(answer.delta),
+            METRICS: _figures(answer.metrics),
+        }
+    )
+
+
+def answer_of(records: RecordDict, asked: Task, *, max_bytes: int = MAX_BYTES) -> Answer:
+    """What a participant answered to a task; values are as it sent them.
+
+    Raises:
+        Unreadable: If it is no answer to this task, or too large.
+    """
+    words = _words(records, ANSWER)
+    signature = words.get("signature")
+    if words.get("participant") != asked.participant:
+        raise Unreadable("answers as another participant")
+    if not isinstance(signature, str) or len(signature) > MAX_SIGNATURE:
+        raise Unreadable("the signature is no short text")
+    if isinstance(asked, ScoreTask):
+        return ScoreAnswer(asked.participant, _gains(records, asked), signature)
+    count = words.get("num_examples")
+    if type(count) is not int:  # a bool is an int too
+        raise Unreadable("num_examples is no whole number")
+    delta = _weights(_of(records.array_records, DELTA), max_bytes=max_bytes)
+    metrics = _floats(_of(records.metric_records, METRICS), at_most=MAX_METRICS)
+    return TrainAnswer(asked.participant, delta, count, metrics, signature)
+
+
+def _common(records: RecordDict) -> dict[str, Any]:
+    return {**_words(records, TASK), "weights": _weights(_of(records.array_records, WEIGHTS))}
+
+
+def _gains(records: RecordDict, asked: ScoreTask) -> dict[str, float]:
+    gains = _floats(_of(records.metric_records, GAINS), at_most=len(asked.candidates))
+    if not set(gains) <= set(asked.candidates):
+        raise Unreadable("scores updates it was not shown")
+    return gains
+
+
+def _words(records: RecordDict, key: str) -> dict[str, Any]:
+    return dict(_of(records.config_records, key))
+
+
+def _of(records: Mapping[str, Any], key: str) -> Any:  # noqa: ANN401 - Flower's records
+    if key not in records:
+        raise Unreadable(f"there is no {key}")
+    return records[key]
+
+
+def _figures(values: Mapping[str, float]) -> MetricRecord:
+    return MetricRecord({name: float(values[name]) for name in sorted(values)})
+
+
+def _floats(record: Mapping[str, Any], *, at_most: int) -> dict[str, float]:
+    if len(record) > at_most:
+        raise Unreadable(f"{len(record)} figures; {at_most} are allowed")
+    if any(isinstance(value, list) for value in record.values()):
+        raise Unreadable("a figure is a list")
+    return {str(name): float(value) for name, value in record.items()}
+
+
+def _record(weights: Weights) -> ArrayRecord:
+    return ArrayRecord({name: Array(np.asarray(weights[name])) for name in sorted(weights)})
+
+
+def _weights(record: Mapping[str, Array], *, max_bytes: int = MAX_BYTES) -> Weights:
+    total = sum(len(one.data) for one in record.values())
+    if total > max_bytes:
+        raise Unreadable(f"{total} bytes; {max_bytes} are allowed")
+    return {str(name): _array(one) for name, one in record.items()}
+
+
+def _array(one: Array) -> NDArray[np.float32]:
+    """Read an array of any type but objects.
+
+    NumPy makes room for the shape that a header claims before it reads; so the claim is held
+    against the bytes that are there.
+    """
+    file = io.BytesIO(one.data)
+    try:
+        npy.read_magic(file)
+        shape, _, dtype = npy.read_array_header_1_0(file)
+        if math.prod(shape) * dtype.itemsize != len(one.data) - file.tell():
+            raise Unreadable("an array is not as large as its header says")
+        file.seek(0)
+        found: NDArray[np.float32] = npy.read_array(file, allow_pickle=False)
+    except (ValueError, TypeError, EOFError) as bad:
+        raise Unreadable("not plain arrays") from bad
+    return found
