@@ -1,0 +1,1 @@
+"""Rounds of federated training: participants, updates, verdicts, models and their figures."""
