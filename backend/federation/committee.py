@@ -1,0 +1,129 @@
+"""Who takes part in a round, who judges it, and what the judges' opinions say together.
+
+Draws are orders by SHA-256 of a recorded seed: whoever has seed and names draws the same again, on
+any machine and in any version of any library.
+"""
+
+import hashlib
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from backend.federation.checking import Rules
+from backend.federation.tasks import ScoreAnswer
+
+LARGEST_COMMITTEE = 21
+SIGMA_OF_MAD = 1.4826  # of a normal distribution
+
+
+@dataclass(frozen=True, slots=True)
+class Opinion:
+    """What the committee says of one update.
+
+    Attributes:
+        gain: Median over the members of how far the update lowers their holdout loss; relative.
+        score: How many deviations it lies above the median update (below if negative).
+        members: How many members gave it a number.
+        is_rejected: Whether it fails.
+        reason: Why; empty if it does not.
+    """
+
+    gain: float
+    score: float
+    members: int
+    is_rejected: bool
+    reason: str
+
+
+def draw(
+    names: Sequence[str], count: int, *, seed: int, round_number: int, purpose: str
+) -> tuple[str, ...]:
+    """Draw without replacement, in the order of the names.
+
+    Args:
+        names: To draw from; duplicates count once.
+        count: How many at most.
+        seed: Of the experiment, recorded.
+        round_number: Of the round.
+        purpose: Draws for different purposes are independent, such as `train` and `committee`.
+    """
+
+    def place(name: str) -> bytes:
+        return hashlib.sha256(f"{seed}\n{round_number}\n{purpose}\n{name}".encode()).digest()
+
+    return tuple(sorted(sorted(set(names), key=place)[: max(count, 0)]))
+
+
+def committee_size(participants: int) -> int:
+    """How many judge: everybody up to 21.
+
+    A small committee drawn from many liars is often theirs: of seven out of twenty with eight
+    liars they hold a majority more than once in four rounds, of all twenty never.
+    """
+    return min(participants, LARGEST_COMMITTEE)
+
+
+def judge(
+    candidates: Sequence[str], scores: Sequence[ScoreAnswer], rules: Rules
+) -> dict[str, Opinion]:
+    """Put the members' opinions of all candidates together.
+
+    Members are compared with themselves first: what counts is how an update does at a member
+    against that member's median update, in units of the committee's usual spread. An update fails
+    if the median member finds it worse than the median update by more than the gate allows, or
+    harmful while others help, or harmful beyond the quality threshold. A member has no say about
+    its own update, one vote whatever it sends, and numbers outside [-1, 1] count as these bounds.
+
+    Args:
+        candidates: Senders of the updates that are judged.
+        scores: The members' gains; missing or not finite is no opinion.
+        rules: Gate, tolerance and threshold.
+
+    Returns:
+        An opinion of each candidate, by sender; without any member's word all pass.
+    """
+    votes = {one.participant: one for one in sorted(scores, key=lambda one: one.participant)}
+    names = sorted(set(candidates))
+    table = np.array([[_gain(vote, name) for vote in votes.values()] for name in names])
+    if not names or not votes:
+        return {name: Opinion(0.0, 0.0, 0, is_rejected=False, reason="") for name in names}
+    gains = _row_medians(table)
+    paired = _row_medians(table - _row_medians(table.T)[None, :])
+    centre = float(np.nanmedian(paired)) if np.isfinite(paired).any() else 0.0
+    distance = np.abs(paired - centre)
+    spread = float(np.nanmedian(distance)) if np.isfinite(distance).any() else 0.0
+    scale = max(SIGMA_OF_MAD * spread, rules.tolerance / rules.gate)
+    members = np.isfinite(table).sum(axis=1)
+    return {
+        name: _opinion(float(gain), float((value - centre) / scale), int(count), rules)
+        for name, gain, value, count in zip(names, gains, paired, members, strict=True)
+    }
+
+
+def _gain(vote: ScoreAnswer, name: str) -> float:
+    gain = vote.gains.get(name, math.nan)
+    if vote.participant == name or not math.isfinite(gain):
+        return math.nan
+    return min(max(float(gain), -1.0), 1.0)
+
+
+def _row_medians(
+    table: np.ndarray[tuple[int, ...], np.dtype[np.float64]],
+) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
+    """Medians of the known values; NaN where a row has none."""
+    return np.array(
+        [np.median(row[np.isfinite(row)]) if np.isfinite(row).any() else math.nan for row in table]
+    )
+
+
+def _opinion(gain: float, score: float, members: int, rules: Rules) -> Opinion:
+    if not members:
+        return Opinion(0.0, 0.0, 0, is_rejected=False, reason="")
+    reason = ""
+    if gain < -rules.quality_threshold:
+        reason = f"raises the median holdout loss by {-gain:.1%}"
+    elif score < -rules.gate:
+        reason = f"{-score:.1f} deviations below the median update"
+    return Opinion(gain, score, members, is_rejected=bool(reason), reason=reason)
