@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -117,6 +117,14 @@ class Project:
         with self.start(*arguments, python=python) as process:
             written, complained = process.communicate(timeout=60)
         return subprocess.CompletedProcess(arguments, process.returncode, written, complained)
+
+
+@pytest.fixture(autouse=True)
+def interruptible() -> Iterator[None]:
+    """Background jobs of a shell are born deaf to interrupts, and so would be what they start."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture
