@@ -4,13 +4,14 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from backend.federation.demand import Examples
 from backend.federation.tasks import Answer, Task
 
 if TYPE_CHECKING:
-    from flwr.app import UserConfig
+    from flwr.app import Context, UserConfig
 
+    from backend.adapters.federation.client_app import Site
     from backend.adapters.federation.grid_exchange import GridExchange
-    from backend.federation.participant import Examples
 
 MOST_WORKERS = 4
 
@@ -20,11 +21,19 @@ class EmbeddedExchange:
 
     Args:
         examples: Of each participant, by name.
+        noise_keys: What the noise of private training is made of, by name; see `train`.
         workers: Threads; by default the machine's cores, at most four.
     """
 
-    def __init__(self, examples: "Mapping[str, Examples]", *, workers: int | None = None) -> None:
-        self._exchange = _open(dict(examples), workers or min(MOST_WORKERS, os.cpu_count() or 1))
+    def __init__(
+        self,
+        examples: Mapping[str, Examples],
+        *,
+        noise_keys: Mapping[str, bytes] | None = None,
+        workers: int | None = None,
+    ) -> None:
+        threads = workers or min(MOST_WORKERS, os.cpu_count() or 1)
+        self._exchange = _open(dict(examples), dict(noise_keys or {}), threads)
 
     def participants(self) -> Sequence[str]:
         """Everybody, in order of their names."""
@@ -43,18 +52,20 @@ class EmbeddedExchange:
         self._exchange.close()
 
 
-def _open(examples: "Mapping[str, Examples]", workers: int) -> "GridExchange":
+def _open(
+    examples: Mapping[str, Examples], noise_keys: Mapping[str, bytes], workers: int
+) -> "GridExchange":
     # Flower takes a second to import, which only who federates should pay.
-    from backend.adapters.federation.client_app import make_client_app  # noqa: PLC0415
+    from backend.adapters.federation.client_app import Site, make_client_app  # noqa: PLC0415
     from backend.adapters.federation.grid_exchange import GridExchange  # noqa: PLC0415
     from backend.adapters.federation.thread_grid import ThreadGrid  # noqa: PLC0415
 
-    names = sorted(examples)
-    app = make_client_app(
-        name_of=lambda context: str(context.node_config["participant"]),
-        examples_of=lambda context: examples[str(context.node_config["participant"])],
-    )
-    nodes = {name: number for number, name in enumerate(names, start=1)}
-    configs: dict[int, UserConfig] = {nodes[name]: {"participant": name} for name in names}
-    grid = ThreadGrid(app, configs, workers=workers)
+    nodes = {name: number for number, name in enumerate(sorted(examples), start=1)}
+    configs: dict[int, UserConfig] = {nodes[name]: {"participant": name} for name in nodes}
+
+    def site_of(context: "Context") -> "Site":
+        name = str(context.node_config["participant"])
+        return Site(name, examples[name], noise_keys.get(name))
+
+    grid = ThreadGrid(make_client_app(site_of), configs, workers=workers)
     return GridExchange(grid, lambda: nodes, on_close=grid.close)
