@@ -77,6 +77,8 @@ contract ModelRegistry is Guarded, EIP712Upgradeable {
 
     /// @notice Number of rounds so far.
     uint64 public rounds;
+    /// @notice The round of an evaluation commitment; 0 if there is none.
+    mapping(bytes32 evaluationCommitment => uint64 roundId) public roundFor;
     /// @notice Standing of a trainer or validator; 0 for one who was never seen.
     mapping(address who => uint16) public reputation;
 
@@ -121,6 +123,8 @@ contract ModelRegistry is Guarded, EIP712Upgradeable {
     error WrongPhase(uint64 roundId);
     /// @notice Times, quorum or scores of a round make no sense.
     error BadRound();
+    /// @notice The evaluation commitment has its round: opening it again opens nothing.
+    error KnownRound(uint64 roundId);
     /// @notice The caller did this already.
     error Again(address who);
     /// @notice What was shown is not what was committed to.
@@ -146,7 +150,8 @@ contract ModelRegistry is Guarded, EIP712Upgradeable {
 
     /// @notice Begin a round.
     /// @param baseModel Hash of the model that training starts from.
-    /// @param evaluationCommitment Hash of evaluation set, seed and metric code.
+    /// @param evaluationCommitment Hash of evaluation set, seed, metric code and a salt of this round's own:
+    /// each opens one round, so that a coordinator who asks again finds the round that there is.
     /// @param untils Ends of the four phases, ascending: submit, open, score, reveal.
     /// @param quorum Scores that a verdict needs.
     /// @param minScore Lower median that an accepted model needs.
@@ -159,8 +164,10 @@ contract ModelRegistry is Guarded, EIP712Upgradeable {
     ) external whenNotPaused onlyRole(COORDINATOR_ROLE) rated returns (uint64 roundId) {
         bool isOrdered = untils[0] < untils[1] && untils[1] < untils[2] && untils[2] < untils[3];
         bool isSensible = quorum != 0 && quorum <= MAX_VALIDATORS && minScore <= MAX_SCORE;
-        if (untils[0] <= block.timestamp || !isOrdered || !isSensible) revert BadRound();
+        if (untils[0] <= block.timestamp || !isOrdered || !isSensible || evaluationCommitment == 0) revert BadRound();
+        if (roundFor[evaluationCommitment] != 0) revert KnownRound(roundFor[evaluationCommitment]);
         roundId = ++rounds;
+        roundFor[evaluationCommitment] = roundId;
         Round storage round = _rounds[roundId];
         (round.baseModel, round.evaluationCommitment) = (baseModel, evaluationCommitment);
         (round.submitUntil, round.openUntil) = (untils[0], untils[1]);

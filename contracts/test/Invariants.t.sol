@@ -20,6 +20,7 @@ contract Handler is Base {
     bytes32[] public headers;
     uint64 public settled;
     bool public hadTooManyWrites;
+    bool public hadTwoRounds;
     uint256 private started = 1_800_000_000;
     uint256 public writes;
 
@@ -63,11 +64,25 @@ contract Handler is Base {
         isDone;
     }
 
+    function openAgain(uint8 former, uint48 hours_) external {
+        uint48 now_ = uint48(block.timestamp) + hours_ % 1000;
+        bytes memory call = abi.encodeCall(
+            models.openRound,
+            ("base", bytes32(1 + uint256(former)), [now_ + 1, now_ + 2, now_ + 3, now_ + 4], 1, 0)
+        );
+        uint64 before = models.rounds();
+        if (models.roundFor(bytes32(1 + uint256(former))) == 0) return;
+        vm.prank(WRITER);
+        (bool isDone,) = address(models).call(call);
+        if (isDone || models.rounds() != before) hadTwoRounds = true;
+    }
+
     function scoreARound(uint16 score, uint8 quorum, bool isRevealed) external {
         uint48 now_ = uint48(block.timestamp);
         uint48[4] memory untils = [now_ + 10, now_ + 20, now_ + 30, now_ + 40];
+        bytes32 commitment = bytes32(1 + uint256(models.rounds()));
         vm.prank(WRITER);
-        uint64 id = models.openRound("base", "evaluation", untils, 1 + (quorum % 2), 5000);
+        uint64 id = models.openRound("base", commitment, untils, 1 + (quorum % 2), 5000);
         bytes32 salt = bytes32(uint256(id));
         vm.prank(WRITER);
         models.submit(id, keccak256(abi.encode(id, WRITER, salt, salt, salt)));
@@ -185,6 +200,13 @@ contract InvariantTest is Base {
     function invariant_writers_keep_to_their_rate() external view {
         require_(!handler.hadTooManyWrites(), "rate");
         require_(registry.writesLeft(WRITER) <= BURST, "burst");
+    }
+
+    function invariant_a_commitment_has_one_round() external view {
+        require_(!handler.hadTwoRounds(), "one round");
+        for (uint64 id = 1; id <= models.rounds(); ++id) {
+            require_(models.roundFor(models.roundOf(id).evaluationCommitment) == id, "its own");
+        }
     }
 
     function invariant_reputation_is_bounded() external view {

@@ -316,6 +316,24 @@ contract ModelRegistryTest is Base {
         badRound(untils, 0, 0);
         badRound(untils, 33, 0);
         badRound(untils, 1, 10_001);
+        fails(
+            WRITER,
+            abi.encodeCall(registry.openRound, ("base", 0, untils, 1, 0)),
+            abi.encodeWithSelector(ModelRegistry.BadRound.selector)
+        );
+    }
+
+    function testFuzz_a_commitment_opens_one_round(bytes32 base, bytes32 commitment) public {
+        vm.assume(commitment != 0);
+        vm.prank(WRITER);
+        uint64 id = registry.openRound(base, commitment, untils, 1, 0);
+        require_(registry.roundFor(commitment) == id, "found again");
+        fails(
+            WRITER,
+            abi.encodeCall(registry.openRound, ("other", commitment, untils, 2, 5)),
+            abi.encodeWithSelector(ModelRegistry.KnownRound.selector, id)
+        );
+        require_(registry.rounds() == id, "none opened");
     }
 
     function test_a_round_holds_256_models_and_32_validators() public {
@@ -458,8 +476,9 @@ contract ModelRegistryTest is Base {
     // Helpers.
 
     function opened(uint16 quorum, uint16 minScore) private returns (uint64) {
+        bytes32 commitment = bytes32(1 + uint256(registry.rounds()));
         vm.prank(WRITER);
-        return registry.openRound("base", "evaluation", untils, quorum, minScore);
+        return registry.openRound("base", commitment, untils, quorum, minScore);
     }
 
     function later() private view returns (uint48[4] memory) {

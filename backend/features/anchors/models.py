@@ -1,4 +1,4 @@
-"""Items that wait to be anchored, and the batches and blocks that they became part of."""
+"""Items that wait to be anchored, their batches and blocks, and what else contracts are told."""
 
 from datetime import datetime
 from typing import Any
@@ -66,3 +66,29 @@ class AnchorItem(Base):
     batch_id: Mapped[str | None] = mapped_column(ForeignKey("anchor_batches.id"))
     created_at: Mapped[datetime]
     erased_at: Mapped[datetime | None]
+
+
+class ChainNotice(Base):
+    """One thing that a contract is told beside roots, written down before it is sent.
+
+    A new chain is told everything again, in the order of the ids.
+
+    Attributes:
+        action: `revoke`, `suspend`, `reinstate` or `publish` of a status list; `open` or `verdict`
+            of a round of models.
+        name: The list's id, or the name of the item that the round is about.
+        part: Counts what is told by one action about one name; the same is never told twice.
+        version: Of a list: the state of the database that the notice brings the chain to.
+    """
+
+    __tablename__ = "chain_notices"
+    __table_args__ = (UniqueConstraint("action", "name", "part"),)
+
+    id: Mapped[str] = mapped_column(String(40), primary_key=True)
+    contract: Mapped[str] = mapped_column(String(40))
+    action: Mapped[str] = mapped_column(String(12))
+    name: Mapped[str] = mapped_column(String(120), index=True)
+    part: Mapped[int]
+    version: Mapped[int]
+    facts: Mapped[dict[str, Any]]
+    created_at: Mapped[datetime]
