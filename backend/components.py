@@ -1,7 +1,7 @@
 """Settings become open components, and are closed again in reverse."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import ExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +15,8 @@ from sqlalchemy.orm import Session
 from backend.adapters.artifacts.files import ArtifactFiles
 from backend.adapters.events.bus import InProcessBus
 from backend.adapters.events.relay import Relay
+from backend.adapters.federation.embedded import EmbeddedExchange
+from backend.adapters.federation.exchange import Exchange
 from backend.adapters.ledger.embedded import EmbeddedLedger
 from backend.adapters.ledger.json_rpc import JsonRpcLedger
 from backend.adapters.ledger.ledger import Ledger
@@ -23,6 +25,7 @@ from backend.adapters.verifier.verifier import open_verifier
 from backend.clock import Clock, DemoClock, SystemClock
 from backend.compute import Compute, InPlace, Processes
 from backend.database import POOL_TIMEOUT_S, Database
+from backend.federation.demand import Examples
 from backend.idempotency import Claim, ClaimOfRequest, replay_if_stored, stake_at_begin
 from backend.observability import Metrics
 from backend.planning.mpc import warm_up
@@ -106,6 +109,11 @@ def open_ledger(address: str | None) -> Ledger | None:
     if address.startswith(("http://", "https://")):
         return JsonRpcLedger(address)
     raise ValueError("A ledger is memory:// or a node's http(s):// URL.")
+
+
+def embedded_exchange(examples: Mapping[str, Examples]) -> Exchange:
+    """The embedded engine of federated rounds: participants are threads of this process."""
+    return EmbeddedExchange(examples)
 
 
 def migrate(url: str) -> None:

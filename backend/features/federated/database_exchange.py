@@ -1,0 +1,104 @@
+"""The exchange with gateways over HTTP: tasks are read from the round, answers are its rows.
+
+Gateways ask for their task and send what came of it; the routes check and store it. This side
+only waits until everybody who was asked has sent, or the deadline has come.
+"""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from backend.database import Database
+from backend.features.federated import queries, storing
+from backend.features.federated.models import FederatedRound
+from backend.federation.networks import shapes
+from backend.federation.tasks import Answer, ScoreAnswer, Task, TrainAnswer, TrainTask
+
+POLL_S = 0.1
+LATE = "no answer in time"
+
+
+class DatabaseExchange:
+    """Waits for what the routes store.
+
+    Args:
+        database: Where they store it.
+        engine: Whose participants are asked.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        *,
+        engine: str,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self._database, self._engine, self._sleep = database, engine, sleep
+        self._missing: dict[str, str] = {}
+
+    def participants(self) -> Sequence[str]:
+        """Who is enrolled and active, in order of their sites."""
+        with self._database.reading() as db:
+            return queries.active_names(db, self._engine)
+
+    def ask(self, tasks: Sequence[Task], *, timeout_s: float) -> list[Answer]:
+        """Wait for the answers; see `Exchange`."""
+        until, found = time.monotonic() + timeout_s, self._found(tasks)
+        while len(found) < len(tasks) and time.monotonic() < until:
+            self._sleep(POLL_S)
+            found = self._found(tasks)
+        self._missing = {one.participant: LATE for one in tasks if one.participant not in found}
+        return [found[one.participant] for one in tasks if one.participant in found]
+
+    def missing(self) -> Mapping[str, str]:
+        """Who was asked last and did not answer."""
+        return dict(self._missing)
+
+    def close(self) -> None:
+        """Nothing to let go of."""
+
+    def _found(self, tasks: Sequence[Task]) -> dict[str, Answer]:
+        """The stored answers to these tasks, which are all of one round and kind."""
+        if not tasks:
+            return {}
+        names = {one.participant for one in tasks}
+        with self._database.reading() as db:
+            current = _round_of(db, tasks[0])
+            read = _updates if isinstance(tasks[0], TrainTask) else _scores
+            answers = read(db, current.id, tasks[0].family)
+        return {one.participant: one for one in answers if one.participant in names}
+
+
+def _round_of(db: Session, task: Task) -> FederatedRound:
+    query = select(FederatedRound).where(
+        FederatedRound.experiment_id == task.experiment_id,
+        FederatedRound.number == task.round_number,
+    )
+    return db.scalars(query).one()
+
+
+def _updates(db: Session, round_id: str, family: str) -> list[Answer]:
+    return [
+        TrainAnswer(
+            one.participant,
+            storing.get(db, one.sha256, shapes(family)),
+            one.num_examples,
+            one.metrics,
+            one.signature,
+        )
+        for one in queries.updates_of(db, round_id)
+    ]
+
+
+def _scores(db: Session, round_id: str, _family: str) -> list[Answer]:
+    hashes = {one.participant: one.sha256 for one in queries.updates_of(db, round_id)}
+    return [
+        ScoreAnswer(
+            one.participant,
+            {name: one.gains[digest] for name, digest in hashes.items() if digest in one.gains},
+            one.signature,
+        )
+        for one in queries.validations_of(db, round_id)
+    ]

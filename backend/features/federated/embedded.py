@@ -1,0 +1,128 @@
+"""The embedded engine's participants: sites of this service, trained in its own process.
+
+Honest about what that is worth: the service holds their histories and their keys, so nothing is
+hidden from it. What is learned, checked, signed and anchored is the same as with gateways.
+"""
+
+import hashlib
+import hmac
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+
+import structlog
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from backend.adapters.verifier.dids import did_key, key_method
+from backend.adapters.verifier.keys import SigningKey, base64url, key_from_jwk
+from backend.clock import Clock
+from backend.database import Database, insert_missing
+from backend.features.credentials.jose import sign_jwt
+from backend.features.federated.conductor import Vouch
+from backend.features.federated.models import EMBEDDED, FederatedParticipant
+from backend.features.federated.queries import ACTIVE
+from backend.features.forecasts.models import DemandSeries
+from backend.features.forecasts.queries import history_of
+from backend.features.sites.models import Site
+from backend.federation.demand import Examples, TooFewExamples, hourly_examples
+from backend.federation.statements import (
+    LIFETIME_S,
+    TYPE,
+    Statement,
+    hash_of_scores,
+    hash_of_update,
+)
+from backend.federation.tasks import ScoreAnswer, TrainAnswer
+
+log = structlog.get_logger("tasco.federated")
+LEAST_HISTORY = timedelta(days=14)
+
+
+def sites_with_history(db: Session) -> Sequence[Site]:
+    """Sites that were observed long enough to learn from, by id."""
+    query = select(Site, DemandSeries).join(DemandSeries, DemandSeries.site_id == Site.id)
+    return [
+        site
+        for site, series in db.execute(query.order_by(Site.id))
+        if series.observed_to - series.observed_from >= LEAST_HISTORY
+    ]
+
+
+def examples_by_site(database: Database, *, now: datetime) -> dict[str, Examples]:
+    """The examples of every site that has enough, up to a moment."""
+    with database.reading() as db:
+        histories = [history_of(db, site, until=now) for site in sites_with_history(db)]
+    found: dict[str, Examples] = {}
+    for one in histories:
+        try:
+            found[one.site_id] = hourly_examples(
+                one.energy_kwh, one.start, timezone=one.timezone, country=one.country
+            )
+        except TooFewExamples as error:
+            log.info("federated.site_left_out", site_id=one.site_id, reason=str(error))
+    return found
+
+
+def enrol(db: Session, names: Sequence[str], keys: "Keys", *, now: datetime) -> None:
+    """Note the embedded participants; who is known stays as it is."""
+    rows = [
+        {
+            "site_id": name,
+            "engine": EMBEDDED,
+            "did": keys.did_of(name),
+            "assurance": "simulated",
+            "state": ACTIVE,
+            "strikes": 0,
+            "standing": {},
+            "enrolled_at": now,
+        }
+        for name in names
+    ]
+    if rows:
+        insert_missing(db, FederatedParticipant, rows)
+
+
+class Keys:
+    """The keys of embedded participants, each made of the service's own key and its site's name.
+
+    They need no place to be kept, and whoever lacks the service's key cannot make them.
+    """
+
+    def __init__(self, service_key: SigningKey) -> None:
+        self._secret = hashlib.sha256(service_key.private_jwk()["d"].encode()).digest()
+
+    def of(self, name: str) -> SigningKey:
+        """A participant's key."""
+        said = b"federated participant\x00" + name.encode()
+        seed = hmac.new(self._secret, said, hashlib.sha256).digest()
+        return key_from_jwk({"crv": "Ed25519", "kty": "OKP", "d": base64url(seed)})
+
+    def did_of(self, name: str) -> str:
+        """A participant's DID."""
+        return did_key(self.of(name))
+
+
+def voucher(keys: Keys, clock: Clock) -> Vouch:
+    """Signs what embedded participants send, with their keys."""
+
+    def _vouch(round_id: str, parent_sha256: str, answer: TrainAnswer | ScoreAnswer) -> str:
+        key = keys.of(answer.participant)
+        is_update = isinstance(answer, TrainAnswer)
+        content = (
+            hash_of_update(answer.delta)
+            if isinstance(answer, TrainAnswer)
+            else hash_of_scores(answer.gains)
+        )
+        statement = Statement(
+            did=did_key(key),
+            kind="update" if is_update else "scores",
+            round_id=round_id,
+            parent_hash=parent_sha256,
+            content_hash=content,
+            num_examples=answer.num_examples if isinstance(answer, TrainAnswer) else 0,
+            nonce=hashlib.sha256(f"{round_id}\n{content}".encode()).hexdigest()[:32],
+            expires_at=int(clock.now().timestamp()) + LIFETIME_S,
+        )
+        return sign_jwt(statement.claims(), key, typ=TYPE, header={"kid": key_method(did_key(key))})
+
+    return _vouch

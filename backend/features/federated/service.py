@@ -1,0 +1,225 @@
+"""Experiments: started as a job, conducted round by round, taken up again after a crash."""
+
+from collections.abc import Sequence
+from http import HTTPStatus
+from typing import Any
+
+import structlog
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.orm import Session
+
+from backend.components import Parts, embedded_exchange
+from backend.database import new_id
+from backend.features.credentials.audit import note
+from backend.features.credentials.holder import Holder
+from backend.features.credentials.issuer import service_issuer
+from backend.features.federated import embedded, lease, queries, storing
+from backend.features.federated.conductor import Chair, conduct
+from backend.features.federated.database_exchange import DatabaseExchange
+from backend.features.federated.lease import LeaseLost
+from backend.features.federated.models import (
+    EDGE,
+    EMBEDDED,
+    FAILED,
+    FLOWER,
+    RUNNING,
+    FederatedExperiment,
+)
+from backend.features.federated.schemas import RoundsNew
+from backend.features.federated.terms import LEAST_QUORUM
+from backend.features.jobs.service import Report, submit
+from backend.federation.networks import initial_weights
+from backend.problems import NotFound, Problem
+
+log = structlog.get_logger("tasco.federated")
+KIND = "federated.rounds"
+SYSTEM = "system"
+
+
+class ExperimentNotFound(NotFound):
+    """There is no such experiment."""
+
+
+class ExperimentKnown(Problem):
+    """There is an experiment of this name already."""
+
+    status = HTTPStatus.CONFLICT
+    fix = "Choose another experiment_id, or none."
+
+
+class ExperimentUnderWay(Problem):
+    """The engine is busy with another experiment."""
+
+    status = HTTPStatus.CONFLICT
+    fix = "Wait for it to end; GET /federated/rounds shows how far it is."
+
+
+class TooFewParticipants(Problem):
+    """There are fewer participants than the rounds need."""
+
+    status = HTTPStatus.CONFLICT
+    fix = "Enrol more, give sites two weeks of history, or ask for fewer."
+
+
+class EngineAway(Problem):
+    """This service is not set up for this engine."""
+
+    status = HTTPStatus.CONFLICT
+    fix = "Leave engine out, or set TASCO_FEDERATION_URL."
+
+
+class ModeNotSupported(Problem):
+    """The engine cannot train in this mode."""
+
+    status = HTTPStatus.CONFLICT
+    fix = "Ask for mode validated."
+
+
+def start(parts: Parts, new: RoundsNew, *, holder: Holder) -> str:
+    """Write an experiment down, ready to be conducted; gives its id.
+
+    Raises:
+        EngineAway: If the engine is not set up.
+        TooFewParticipants: If there are fewer than the rounds need.
+        ExperimentUnderWay: If the engine is busy.
+        ExperimentKnown: If the name is taken.
+    """
+    engine, now = _engine(parts, new), parts.clock.now()
+    _require_mode(new, engine)
+    weights = initial_weights(new.family, new.seed)
+    with parts.database.transaction() as db:
+        _require_participants(db, new, engine)
+        busy = queries.running_on(db, engine)
+        if busy is not None:
+            raise ExperimentUnderWay(f"Experiment {busy} is under way.")
+        experiment_id = new.experiment_id or new_id("fex")
+        if db.get(FederatedExperiment, experiment_id) is not None:
+            raise ExperimentKnown
+        initial, _ = storing.put(db, weights, now=now)
+        terms = new.model_dump(mode="json", exclude={"experiment_id", "engine"})
+        db.add(
+            FederatedExperiment(
+                id=experiment_id,
+                state=RUNNING,
+                engine=engine,
+                terms=terms,
+                initial_sha256=initial,
+                created_at=now,
+            )
+        )
+        db.flush()
+        lease.queue(db, experiment_id)
+        facts = {"engine": engine, "mode": new.mode, "strategy": new.strategy, "seed": new.seed}
+        action = "federated.started"
+        note(db, now=now, actor=holder.did, action=action, object_id=experiment_id, facts=facts)
+    return experiment_id
+
+
+def _engine(parts: Parts, new: RoundsNew) -> str:
+    """The engine that was asked for, else the one that is set."""
+    usual = {"memory": EMBEDDED, "http": EDGE, "https": EDGE, "flower": FLOWER}
+    engine = new.engine or usual[parts.settings.federation_url.partition(":")[0]]
+    if engine == FLOWER and not parts.settings.federation_url.startswith("flower:"):
+        raise EngineAway
+    return engine
+
+
+def _require_mode(new: RoundsNew, engine: str) -> None:
+    if new.mode != "validated":
+        raise ModeNotSupported(f"Mode {new.mode} is not there for engine {engine}.")
+
+
+def _require_participants(db: Session, new: RoundsNew, engine: str) -> None:
+    needed = max(new.min_available_clients, new.min_fit_clients, LEAST_QUORUM)
+    there = len(available(db, engine))
+    if there < needed:
+        raise TooFewParticipants(f"There are {there} participants; {needed} are needed.")
+
+
+def available(db: Session, engine: str) -> Sequence[str]:
+    """Who could take part now."""
+    if engine != EMBEDDED:
+        return queries.active_names(db, engine)
+    known = {one.site_id: one.state for one in queries.participants(db, EMBEDDED)}
+    names = [site.id for site in embedded.sites_with_history(db)]
+    return [name for name in names if known.get(name, queries.ACTIVE) == queries.ACTIVE]
+
+
+def work_on(parts: Parts, experiment_id: str, report: Report) -> dict[str, Any]:
+    """Conduct an experiment to its end; gives its summary."""
+    with parts.database.reading() as db:
+        experiment = require_experiment(db, experiment_id)
+    chair = _chair(parts, experiment, report)
+    try:
+        return conduct(chair, experiment_id)
+    except LeaseLost:
+        return {"experiment_id": experiment_id, "is_conducted_elsewhere": True}
+    except SQLAlchemyError:
+        raise  # taken up again when the database is back
+    except Exception as error:
+        _give_up(parts, experiment_id, f"{type(error).__name__}: {error}")
+        raise
+    finally:
+        chair.exchange.close()
+        parts.relay.wake()
+
+
+def _chair(parts: Parts, experiment: FederatedExperiment, report: Report) -> Chair:
+    if experiment.engine == EDGE:
+        exchange = DatabaseExchange(parts.database, engine=EDGE)
+        return Chair(parts.database, exchange, parts.clock, report)
+    # Histories end where they did when the experiment began: who resumes it sees the same.
+    examples = embedded.examples_by_site(parts.database, now=experiment.created_at)
+    keys = embedded.Keys(service_issuer(parts).key)
+    with parts.database.transaction() as db:
+        embedded.enrol(db, sorted(examples), keys, now=parts.clock.now())
+    vouch = embedded.voucher(keys, parts.clock)
+    return Chair(parts.database, embedded_exchange(examples), parts.clock, report, vouch=vouch)
+
+
+def resume_orphans(parts: Parts) -> list[str]:
+    """Take up experiments whose conductor is gone; gives the ids of their new jobs."""
+    with parts.database.reading() as db:
+        waiting = lease.orphans(db)
+    return [_resume(parts, one) for one in waiting]
+
+
+def _resume(parts: Parts, experiment_id: str) -> str:
+    with parts.database.transaction() as db:
+        lease.queue(db, experiment_id)
+    job_id, _ = submit(
+        parts.database,
+        KIND,
+        lambda report: work_on(parts, experiment_id, report),
+        caller=SYSTEM,
+        parameters={"experiment_id": experiment_id, "is_resumed": True},
+    )
+    note_job(parts, experiment_id, job_id)
+    log.info("federated.resumed", experiment_id=experiment_id, job_id=job_id)
+    return job_id
+
+
+def note_job(parts: Parts, experiment_id: str, job_id: str) -> None:
+    """Write down which job conducts an experiment."""
+    with parts.database.transaction() as db:
+        row = db.get_one(FederatedExperiment, experiment_id)
+        row.job_id = job_id
+
+
+def require_experiment(db: Session, experiment_id: str) -> FederatedExperiment:
+    """An experiment by its id.
+
+    Raises:
+        ExperimentNotFound: If there is none.
+    """
+    found = db.get(FederatedExperiment, experiment_id)
+    if found is None:
+        raise ExperimentNotFound
+    return found
+
+
+def _give_up(parts: Parts, experiment_id: str, reason: str) -> None:
+    """End an experiment that would fail again and again."""
+    with parts.database.transaction() as db:
+        row = require_experiment(db, experiment_id)
+        row.state, row.reason, row.finished_at = FAILED, reason[:300], parts.clock.now()
