@@ -119,6 +119,8 @@ def _gain(family: str, weights: Weights, delta: Weights, holdout: Rows, before: 
 
 def _metrics(task: TrainTask, trained: Weights, examples: Examples) -> Mapping[str, float]:
     return {
+        "received_loss": loss(task.family, task.weights, examples.holdout),
+        "received_r2": r2(task.family, task.weights, examples.holdout),
         "train_loss": loss(task.family, trained, examples.train),
         "holdout_loss": loss(task.family, trained, examples.holdout),
         "holdout_r2": r2(task.family, trained, examples.holdout),
