@@ -155,14 +155,18 @@ def _array(one: Array) -> NDArray[np.float32]:
     NumPy makes room for the shape that a header claims before it reads; so the claim is held
     against the bytes that are there.
     """
-    file = io.BytesIO(one.data)
     try:
-        npy.read_magic(file)
-        shape, _, dtype = npy.read_array_header_1_0(file)
-        if math.prod(shape) * dtype.itemsize != len(one.data) - file.tell():
-            raise Unreadable("an array is not as large as its header says")
-        file.seek(0)
-        found: NDArray[np.float32] = npy.read_array(file, allow_pickle=False)
+        if _claimed_bytes(one.data) <= len(one.data):
+            found: NDArray[np.float32] = npy.read_array(io.BytesIO(one.data), allow_pickle=False)
+            return found
     except (ValueError, TypeError, EOFError) as bad:
         raise Unreadable("not plain arrays") from bad
-    return found
+    raise Unreadable("an array is not as large as its header says")
+
+
+def _claimed_bytes(data: bytes) -> int:
+    """How long an npy file of version 1.0 has to be for what its header says."""
+    file = io.BytesIO(data)
+    npy.read_magic(file)
+    shape, _, dtype = npy.read_array_header_1_0(file)
+    return file.tell() + math.prod(shape) * dtype.itemsize
