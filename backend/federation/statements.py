@@ -6,8 +6,9 @@ one round and one parent model, so that nothing can be sent again elsewhere or b
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from backend.federation.weights import Weights, content_hash
@@ -15,6 +16,7 @@ from backend.federation.weights import Weights, content_hash
 TYPE = "tasco-federated+jwt"
 LIFETIME_S = 600
 MAX_CHARACTERS = 4_096
+MAX_METRICS, MAX_NAME = 16, 40
 Kind = Literal["update", "scores"]
 
 
@@ -28,6 +30,7 @@ class Statement:
 
     Attributes:
         did: Who says it.
+        site_id: For which site.
         kind: `update` or `scores`.
         round_id: The round it is for.
         parent_hash: The model it starts from.
@@ -35,9 +38,11 @@ class Statement:
         num_examples: Examples trained on; 0 for scores.
         nonce: Another one each time.
         expires_at: Seconds since 1970.
+        metrics: What the participant says of its training; at most 16 figures.
     """
 
     did: str
+    site_id: str
     kind: Kind
     round_id: str
     parent_hash: str
@@ -45,11 +50,13 @@ class Statement:
     num_examples: int
     nonce: str
     expires_at: int
+    metrics: Mapping[str, float] = field(default_factory=dict)
 
     def claims(self) -> dict[str, Any]:
         """As the claims of a JWT."""
         return {
             "iss": self.did,
+            "sub": self.site_id,
             "kind": self.kind,
             "round": self.round_id,
             "parent": self.parent_hash,
@@ -57,6 +64,7 @@ class Statement:
             "num_examples": self.num_examples,
             "jti": self.nonce,
             "exp": self.expires_at,
+            "metrics": dict(self.metrics),
         }
 
 
@@ -66,16 +74,29 @@ def statement_of(claims: Mapping[str, Any]) -> Statement:
     Raises:
         StatementUnreadable: If one is missing or of another type.
     """
-    texts = [claims.get(name) for name in ("iss", "round", "parent", "content", "jti")]
+    texts = [claims.get(name) for name in ("iss", "sub", "round", "parent", "content", "jti")]
     numbers = [claims.get(name) for name in ("num_examples", "exp")]
     kind = claims.get("kind")
     if kind not in ("update", "scores") or not all(isinstance(one, str) for one in texts):
         raise StatementUnreadable("a claim is missing or no text")
     if not all(type(one) is int for one in numbers):
         raise StatementUnreadable("num_examples and exp have to be whole numbers")
-    did, round_id, parent, content, nonce = (str(one) for one in texts)
+    did, site_id, round_id, parent, content, nonce = (str(one) for one in texts)
     examples, expires = (int(one or 0) for one in numbers)
-    return Statement(did, kind, round_id, parent, content, examples, nonce, expires)
+    figures = _figures(claims.get("metrics", {}))
+    return Statement(
+        did, site_id, kind, round_id, parent, content, examples, nonce, expires, figures
+    )
+
+
+def _figures(said: object) -> dict[str, float]:
+    if not isinstance(said, dict) or len(said) > MAX_METRICS:
+        raise StatementUnreadable(f"metrics are at most {MAX_METRICS} figures")
+    for name, value in said.items():
+        is_number = type(value) in (int, float) and math.isfinite(value)
+        if not isinstance(name, str) or len(name) > MAX_NAME or not is_number:
+            raise StatementUnreadable("a metric is no finite figure with a short name")
+    return {name: float(value) for name, value in said.items()}
 
 
 def hash_of_update(delta: Weights) -> str:

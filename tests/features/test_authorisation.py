@@ -61,6 +61,12 @@ GET    /forecasts/vehicles/.*                       df
 GET    /forecasts/models/.*/edge                    foap
 GET    /forecasts.*                                 oa
 *      /forecasts.*                                 o
+POST   /federated/fleet/runs                        fo
+POST   /federated/fleet/decide                      dfop
+GET    /federated/rounds/.*/task                    p
+POST   /federated/(participants|rounds/.*/(updates|scores))   p
+POST   /federated/rounds                            o
+GET    /federated/(rounds|experiments|participants|model|newcomer).*   oap
 GET    /jobs/.*                                     dfoa
 POST   /anchors/verify                              dfoa
 GET    /anchors.*                                   dfoa
@@ -162,6 +168,7 @@ ASKING = (
     "/(credentials|presentations)/verify",
     "/anchors/verify",
     "/demo/.*",
+    "/federated/(participants|rounds/.*/(updates|scores))",  # theirs to send; rounds judge it
 )
 
 

@@ -13,6 +13,7 @@ from typing import Any
 import psutil
 import structlog
 
+from backend.adapters.artifacts.files import ArtifactFiles
 from backend.adapters.federation.exchange import Exchange
 from backend.clock import Clock
 from backend.database import Database, new_id
@@ -62,6 +63,7 @@ class Chair:
     exchange: Exchange
     clock: Clock
     report: Report
+    artifacts: ArtifactFiles
     vouch: Vouch | None = None
     passed: Callable[[str], None] = _nothing
 
@@ -80,7 +82,9 @@ def conduct(chair: Chair, experiment_id: str) -> dict[str, Any]:
         chair.passed("started")
         while _has_more(chair, at):
             _Round(chair, at).run()
-        return finishing.finish(at, passed=chair.passed)
+        return finishing.finish(
+            at, exchange=chair.exchange, artifacts=chair.artifacts, passed=chair.passed
+        )
 
 
 def _has_more(chair: Chair, at: Ledge) -> bool:
@@ -88,7 +92,8 @@ def _has_more(chair: Chair, at: Ledge) -> bool:
     with chair.database.reading() as db:
         rounds = queries.rounds_of(db, at.terms.experiment_id)
     done = [one for one in rounds if one.state in (CLOSED, FAILED)]
-    chair.report(len(done) / at.terms.num_rounds, f"round {len(done) + 1}")
+    share, stage = len(done) / at.terms.num_rounds, f"round {len(done) + 1}"
+    chair.report(min(share, 1.0), f"{at.terms.experiment_id}: {stage} of {at.terms.num_rounds}")
     if len(done) < len(rounds):
         return True
     last = [one.state for one in done[-LARGEST_FAILURES:]]

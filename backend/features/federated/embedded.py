@@ -10,11 +10,12 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 import structlog
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from backend.adapters.verifier.dids import did_key, key_method
-from backend.adapters.verifier.keys import SigningKey, base64url, key_from_jwk
+from backend.adapters.verifier.keys import SigningKey
 from backend.clock import Clock
 from backend.database import Database, insert_missing
 from backend.features.credentials.jose import sign_jwt
@@ -95,7 +96,7 @@ class Keys:
         """A participant's key."""
         said = b"federated participant\x00" + name.encode()
         seed = hmac.new(self._secret, said, hashlib.sha256).digest()
-        return key_from_jwk({"crv": "Ed25519", "kty": "OKP", "d": base64url(seed)})
+        return SigningKey(Ed25519PrivateKey.from_private_bytes(seed))
 
     def did_of(self, name: str) -> str:
         """A participant's DID."""
@@ -115,6 +116,7 @@ def voucher(keys: Keys, clock: Clock) -> Vouch:
         )
         statement = Statement(
             did=did_key(key),
+            site_id=answer.participant,
             kind="update" if is_update else "scores",
             round_id=round_id,
             parent_hash=parent_sha256,

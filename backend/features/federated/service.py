@@ -1,10 +1,10 @@
 """Experiments: started as a job, conducted round by round, taken up again after a crash."""
 
 from collections.abc import Sequence
-from http import HTTPStatus
 from typing import Any
 
 import structlog
+from sqlalchemy import select
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
@@ -25,54 +25,24 @@ from backend.features.federated.models import (
     RUNNING,
     FederatedExperiment,
 )
+from backend.features.federated.problems import (
+    EngineAway,
+    ExperimentFailed,
+    ExperimentKnown,
+    ExperimentNotFound,
+    ExperimentUnderWay,
+    ModeNotSupported,
+    TooFewParticipants,
+)
 from backend.features.federated.schemas import RoundsNew
 from backend.features.federated.terms import LEAST_QUORUM
+from backend.features.jobs.models import Job
 from backend.features.jobs.service import Report, submit
 from backend.federation.networks import initial_weights
-from backend.problems import NotFound, Problem
 
 log = structlog.get_logger("tasco.federated")
 KIND = "federated.rounds"
 SYSTEM = "system"
-
-
-class ExperimentNotFound(NotFound):
-    """There is no such experiment."""
-
-
-class ExperimentKnown(Problem):
-    """There is an experiment of this name already."""
-
-    status = HTTPStatus.CONFLICT
-    fix = "Choose another experiment_id, or none."
-
-
-class ExperimentUnderWay(Problem):
-    """The engine is busy with another experiment."""
-
-    status = HTTPStatus.CONFLICT
-    fix = "Wait for it to end; GET /federated/rounds shows how far it is."
-
-
-class TooFewParticipants(Problem):
-    """There are fewer participants than the rounds need."""
-
-    status = HTTPStatus.CONFLICT
-    fix = "Enrol more, give sites two weeks of history, or ask for fewer."
-
-
-class EngineAway(Problem):
-    """This service is not set up for this engine."""
-
-    status = HTTPStatus.CONFLICT
-    fix = "Leave engine out, or set TASCO_FEDERATION_URL."
-
-
-class ModeNotSupported(Problem):
-    """The engine cannot train in this mode."""
-
-    status = HTTPStatus.CONFLICT
-    fix = "Ask for mode validated."
 
 
 def start(parts: Parts, new: RoundsNew, *, holder: Holder) -> str:
@@ -151,7 +121,7 @@ def work_on(parts: Parts, experiment_id: str, report: Report) -> dict[str, Any]:
         experiment = require_experiment(db, experiment_id)
     chair = _chair(parts, experiment, report)
     try:
-        return conduct(chair, experiment_id)
+        summary = conduct(chair, experiment_id)
     except LeaseLost:
         return {"experiment_id": experiment_id, "is_conducted_elsewhere": True}
     except SQLAlchemyError:
@@ -162,19 +132,32 @@ def work_on(parts: Parts, experiment_id: str, report: Report) -> dict[str, Any]:
     finally:
         chair.exchange.close()
         parts.relay.wake()
+    if summary.get("state") == FAILED:
+        raise ExperimentFailed(str(summary["reason"]))
+    return summary
 
 
 def _chair(parts: Parts, experiment: FederatedExperiment, report: Report) -> Chair:
     if experiment.engine == EDGE:
-        exchange = DatabaseExchange(parts.database, engine=EDGE)
-        return Chair(parts.database, exchange, parts.clock, report)
+        waiting = DatabaseExchange(parts.database, engine=EDGE)
+        return Chair(parts.database, waiting, parts.clock, report, parts.artifacts)
     # Histories end where they did when the experiment began: who resumes it sees the same.
     examples = embedded.examples_by_site(parts.database, now=experiment.created_at)
     keys = embedded.Keys(service_issuer(parts).key)
     with parts.database.transaction() as db:
         embedded.enrol(db, sorted(examples), keys, now=parts.clock.now())
     vouch = embedded.voucher(keys, parts.clock)
-    return Chair(parts.database, embedded_exchange(examples), parts.clock, report, vouch=vouch)
+    exchange = embedded_exchange(examples)
+    return Chair(parts.database, exchange, parts.clock, report, parts.artifacts, vouch=vouch)
+
+
+def known_experiment(parts: Parts, holder: Holder, key: str) -> str | None:
+    """The experiment that a caller's Idempotency-Key started."""
+    query = select(Job.parameters).where(Job.caller == holder.did, Job.idempotency_key == key)
+    with parts.database.reading() as db:
+        parameters = db.scalar(query) or {}
+    found = parameters.get("experiment_id")
+    return None if found is None else str(found)
 
 
 def resume_orphans(parts: Parts) -> list[str]:

@@ -1,0 +1,153 @@
+"""`/federated/participants` and what gateways ask and send in a round."""
+
+from http import HTTPStatus
+from typing import Annotated
+
+from anyio import to_thread
+from fastapi import APIRouter, Depends, Header, Path, Query, Request, Response
+
+from backend.components import CurrentParts, Db, ReadDb
+from backend.features.credentials.holder import CurrentHolder, NotAllowed, NotAuthenticated, allow
+from backend.features.federated import enrolling, queries, tasking, updating
+from backend.features.federated.enrolling import KeyUnknown, NotItsSite, SiteTaken
+from backend.features.federated.problems import RoundNotFound
+from backend.features.federated.receiving import CountImpossible, UpdateNotFinite
+from backend.features.federated.schemas import (
+    NAME,
+    ParticipantNew,
+    ParticipantsView,
+    ParticipantView,
+    Received,
+    ScoresNew,
+    TaskView,
+)
+from backend.features.federated.updating import REFUSALS, Letter, UpdateTooLarge
+from backend.federation.statements import MAX_CHARACTERS
+from backend.idempotency import IdempotencyKeyReused, Route
+from backend.problems import described
+from backend.units import PRINTABLE
+
+router = APIRouter(route_class=Route)
+REFUSED = (NotAuthenticated, NotAllowed)
+TRAINING = allow("participant")
+RoundId = Annotated[
+    str, Path(max_length=40, pattern=PRINTABLE, examples=["frd_01KAF0000000000000000000"])
+]
+SignedStatement = Annotated[
+    str,
+    Header(
+        alias="Tasco-Statement",
+        max_length=MAX_CHARACTERS,
+        pattern=r"^[\x21-\x7e]+$",
+        description="Compact JWS by the participant's key: round, parent, content hash, examples",
+    ),
+]
+NPZ_BODY = {
+    "requestBody": {
+        "required": True,
+        "content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}},
+    }
+}
+
+
+@router.post(
+    "/federated/participants",
+    summary="Enrol a site",
+    dependencies=[TRAINING],
+    responses=described(*REFUSED, NotItsSite, SiteTaken, KeyUnknown, IdempotencyKeyReused),
+)
+def enrol(
+    new: ParticipantNew, holder: CurrentHolder, parts: CurrentParts, db: Db
+) -> ParticipantView:
+    """Take part for a site, on a credential that was presented for it; again changes nothing."""
+    enrolled = enrolling.enrol(db, new, holder=holder, now=parts.clock.now())
+    return ParticipantView.model_validate(enrolled)
+
+
+@router.get(
+    "/federated/participants",
+    summary="List participants",
+    dependencies=[allow("operator", "auditor", "participant")],
+    responses=described(*REFUSED),
+)
+def list_participants(db: ReadDb) -> ParticipantsView:
+    """List the sites that take part, in each engine."""
+    found = [ParticipantView.model_validate(one) for one in queries.participants(db)]
+    return ParticipantsView(participants=found)
+
+
+@router.get(
+    "/federated/rounds/{round_id}/task",
+    summary="Ask for a task",
+    dependencies=[TRAINING],
+    response_model=TaskView,
+    responses={
+        204: {"description": "There is nothing to do now"},
+        **described(*REFUSED, RoundNotFound),
+    },
+)
+def get_task(
+    round_id: RoundId,
+    db: ReadDb,
+    holder: CurrentHolder,
+    site_id: Annotated[str | None, Query(max_length=64, pattern=NAME)] = None,
+) -> TaskView | Response:
+    """Say what a site is asked to do: train, score, or nothing; `current` finds the round."""
+    if round_id != tasking.CURRENT:
+        updating.require_round(db, round_id)
+    mine = [one.site_id for one in enrolling.of_did(db, holder.did)]
+    if holder.assurance == "simulated" and site_id is not None:
+        mine = [site_id]
+    for name in mine:
+        task = tasking.task_for(db, round_id, name) if site_id in (None, name) else None
+        if task is not None:
+            return task
+    return Response(status_code=HTTPStatus.NO_CONTENT, headers={"Retry-After": "1"})
+
+
+async def _npz(round_id: RoundId, request: Request, parts: CurrentParts) -> bytes:
+    """The body, as far as an update of this round can be long."""
+    most = await to_thread.run_sync(updating.most_bytes, parts.database, round_id)
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > most:
+            raise await to_thread.run_sync(updating.refuse_large, parts, round_id, most)
+    return bytes(body)
+
+
+@router.post(
+    "/federated/rounds/{round_id}/updates",
+    summary="Send an update",
+    dependencies=[TRAINING],
+    responses=described(
+        *REFUSED, RoundNotFound, UpdateTooLarge, UpdateNotFinite, CountImpossible, *REFUSALS
+    ),
+    openapi_extra=NPZ_BODY,
+)
+def send_update(
+    round_id: RoundId,
+    statement: SignedStatement,
+    body: Annotated[bytes, Depends(_npz)],
+    holder: CurrentHolder,
+    parts: CurrentParts,
+) -> Received:
+    """Take the change of the weights as npz, signed; it is stored before this answers."""
+    return updating.receive_update(parts, round_id, body, Letter(statement, holder))
+
+
+@router.post(
+    "/federated/rounds/{round_id}/scores",
+    summary="Send scores",
+    dependencies=[TRAINING],
+    responses=described(*REFUSED, RoundNotFound, *REFUSALS),
+)
+def send_scores(
+    round_id: RoundId,
+    scores: ScoresNew,
+    statement: SignedStatement,
+    holder: CurrentHolder,
+    parts: CurrentParts,
+) -> Received:
+    """Take what a member of the committee says of the candidates, signed."""
+    return updating.receive_scores(parts, round_id, scores, Letter(statement, holder))

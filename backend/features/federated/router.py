@@ -1,0 +1,280 @@
+"""`/federated`: rounds, their updates, participants, models."""
+
+from collections.abc import AsyncIterator
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Depends, Header, Path, Query, Request, Response
+from fastapi.responses import PlainTextResponse
+from fastapi.sse import EventSourceResponse, ServerSentEvent
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from backend.components import CurrentParts, ReadDb
+from backend.features.credentials.holder import (
+    CurrentHolder,
+    NotAllowed,
+    NotAuthenticated,
+    allow,
+)
+from backend.features.federated import (
+    exports,
+    participants_router,
+    registry,
+    service,
+    streams,
+    views,
+)
+from backend.features.federated.models import FederatedRound
+from backend.features.federated.problems import (
+    EngineAway,
+    ExperimentFailed,
+    ExperimentKnown,
+    ExperimentNotFound,
+    ExperimentUnderWay,
+    ModeNotSupported,
+    RoundNotFound,
+    TooFewParticipants,
+)
+from backend.features.federated.schemas import (
+    NAME,
+    ExperimentView,
+    RoundDetail,
+    RoundsNew,
+    RoundView,
+)
+from backend.features.federated.storing import WeightsAltered
+from backend.features.federated.updating import require_round
+from backend.features.jobs.answers import JobAnswer, answer_of, job_answers
+from backend.features.jobs.schemas import JobView
+from backend.idempotency import ClaimOfRequest, IdempotencyKeyReused, Route
+from backend.paging import Cursor, CursorInvalid, Limit, Page, decoded, page_of
+from backend.problems import described
+from backend.units import PRINTABLE
+
+router = APIRouter(tags=["federated"], route_class=Route)
+router.include_router(participants_router.router)
+REFUSED = (NotAuthenticated, NotAllowed)
+LOOKING = allow("operator", "auditor", "participant")
+RoundId = Annotated[
+    str, Path(max_length=40, pattern=PRINTABLE, examples=["frd_01KAF0000000000000000000"])
+]
+ExperimentId = Annotated[
+    str, Path(max_length=40, pattern=PRINTABLE, examples=["fex_01KAF0000000000000000000"])
+]
+LastEventId = Annotated[
+    int | None,
+    Header(ge=0, le=2**53, description="Number of the last event seen; those after it follow"),
+]
+NPZ, ONNX = "application/octet-stream", "application/onnx"
+BINARY = {"schema": {"type": "string", "format": "binary"}}
+
+
+@router.post(
+    "/federated/rounds",
+    summary="Train together",
+    status_code=202,
+    dependencies=[allow("operator")],
+    response_model=JobView,
+    responses={
+        **described(
+            *REFUSED,
+            TooFewParticipants,
+            ExperimentUnderWay,
+            ExperimentKnown,
+            EngineAway,
+            ModeNotSupported,
+            ExperimentFailed,
+            IdempotencyKeyReused,
+        ),
+        **job_answers(ExperimentView),
+    },
+)
+def start_rounds(
+    new: RoundsNew,
+    holder: CurrentHolder,
+    parts: CurrentParts,
+    claim: ClaimOfRequest,
+    *,
+    wait: Annotated[bool, Query(description="Wait for the result instead")] = False,
+) -> JobAnswer:
+    """Start an experiment; its job goes on in the background, `Link` names where it shows.
+
+    Sites keep their data: they are sent the model and answer with what they would change. The
+    request is refused with 409 where too few of them are there.
+    """
+    known = None if claim is None else service.known_experiment(parts, holder, claim.key)
+    experiment_id = known or service.start(parts, new, holder=holder)
+    answer = answer_of(
+        parts.database,
+        service.KIND,
+        lambda report: service.work_on(parts, experiment_id, report),
+        holder=holder,
+        parameters={"experiment_id": experiment_id},
+        claim=claim,
+        wait=wait,
+    )
+    answer.headers["Link"] = f'</api/v1/federated/experiments/{experiment_id}>; rel="related"'
+    return answer
+
+
+@router.get(
+    "/federated/rounds",
+    summary="List rounds",
+    dependencies=[LOOKING],
+    responses=described(*REFUSED, CursorInvalid),
+)
+def list_rounds(
+    request: Request,
+    response: Response,
+    db: ReadDb,
+    cursor: Cursor = None,
+    limit: Limit = 25,
+    experiment_id: Annotated[str | None, Query(max_length=40, pattern=NAME)] = None,
+) -> Page[RoundView]:
+    """List rounds, newest first."""
+    query = select(FederatedRound).order_by(FederatedRound.id.desc()).limit(limit + 1)
+    after = decoded(cursor, request)
+    if after is not None:
+        query = query.where(FederatedRound.id < after)
+    if experiment_id is not None:
+        query = query.where(FederatedRound.experiment_id == experiment_id)
+    return page_of(
+        db.scalars(query).all(),
+        limit,
+        key=lambda row: row.id,
+        show=RoundView.model_validate,
+        request=request,
+        response=response,
+    )
+
+
+@router.get(
+    "/federated/rounds/{round_id}",
+    summary="A round",
+    dependencies=[LOOKING],
+    responses=described(*REFUSED, RoundNotFound),
+)
+def get_round(round_id: RoundId, db: ReadDb) -> RoundDetail:
+    """See every update's hash, norm, score and verdict, and what was refused."""
+    return views.round_detail(db, require_round(db, round_id))
+
+
+def _may_follow_round(round_id: RoundId, parts: CurrentParts) -> None:
+    with parts.database.reading() as db:
+        require_round(db, round_id)
+
+
+@router.get(
+    "/federated/rounds/{round_id}/events",
+    summary="Follow a round",
+    dependencies=[LOOKING, Depends(_may_follow_round)],
+    response_class=EventSourceResponse,
+    responses=described(*REFUSED, RoundNotFound),
+)
+async def round_events(
+    round_id: RoundId, request: Request, last_event_id: LastEventId = None
+) -> AsyncIterator[ServerSentEvent]:
+    """Server-sent events: the round as it stands, then every arrow to its end."""
+
+    def _snapshot(db: Session) -> dict[str, Any]:
+        return views.round_detail(db, require_round(db, round_id)).model_dump(mode="json")
+
+    async for event in streams.follow(
+        request,
+        last_event_id=last_event_id,
+        snapshot=_snapshot,
+        member="round_id",
+        value=round_id,
+    ):
+        yield event
+
+
+@router.get(
+    "/federated/experiments/{experiment_id}",
+    summary="An experiment",
+    dependencies=[LOOKING],
+    responses=described(*REFUSED, ExperimentNotFound),
+)
+def get_experiment(experiment_id: ExperimentId, db: ReadDb) -> ExperimentView:
+    """See the terms, the curve of its rounds and the summary of its figures."""
+    return views.experiment_view(db, service.require_experiment(db, experiment_id))
+
+
+@router.get(
+    "/federated/experiments/{experiment_id}/curve.csv",
+    summary="An experiment's curve as a table",
+    dependencies=[LOOKING],
+    response_class=PlainTextResponse,
+    responses={
+        200: {"content": {"text/csv": {"schema": {"type": "string"}}}},
+        **described(*REFUSED, ExperimentNotFound),
+    },
+)
+def get_curve(experiment_id: ExperimentId, db: ReadDb) -> Response:
+    """Export one line per round."""
+    service.require_experiment(db, experiment_id)
+    return Response(exports.curve_csv(db, experiment_id), media_type="text/csv; charset=utf-8")
+
+
+def _may_follow_experiment(experiment_id: ExperimentId, parts: CurrentParts) -> None:
+    with parts.database.reading() as db:
+        service.require_experiment(db, experiment_id)
+
+
+@router.get(
+    "/federated/experiments/{experiment_id}/events",
+    summary="Follow an experiment",
+    dependencies=[LOOKING, Depends(_may_follow_experiment)],
+    response_class=EventSourceResponse,
+    responses=described(*REFUSED, ExperimentNotFound),
+)
+async def experiment_events(
+    experiment_id: ExperimentId, request: Request, last_event_id: LastEventId = None
+) -> AsyncIterator[ServerSentEvent]:
+    """Server-sent events: the experiment as it stands, then every arrow of its rounds."""
+
+    def _snapshot(db: Session) -> dict[str, Any]:
+        row = service.require_experiment(db, experiment_id)
+        return views.experiment_view(db, row).model_dump(mode="json")
+
+    async for event in streams.follow(
+        request,
+        last_event_id=last_event_id,
+        snapshot=_snapshot,
+        member="experiment_id",
+        value=experiment_id,
+    ):
+        yield event
+
+
+@router.get(
+    "/federated/model",
+    summary="The model",
+    dependencies=[LOOKING],
+    response_class=Response,
+    responses={
+        200: {
+            "content": {NPZ: BINARY, ONNX: BINARY},
+            "description": "Weights as npz, or ONNX; `Tasco-Content-Hash` is what was registered",
+        },
+        304: {"description": "It is the one of If-None-Match"},
+        **described(*REFUSED, registry.NoModelYet, ExperimentNotFound, WeightsAltered),
+    },
+)
+def get_model(
+    db: ReadDb,
+    form: Annotated[Literal["npz", "onnx"], Query(alias="format")] = "npz",
+    experiment_id: Annotated[str | None, Query(max_length=40, pattern=NAME)] = None,
+    if_none_match: Annotated[str | None, Header(max_length=100)] = None,
+) -> Response:
+    """Give the model that was accepted last, or an experiment's; its hash is checked first."""
+    artefact = registry.artefact(db, experiment_id=experiment_id, form=form)
+    headers = {
+        "ETag": f'"{artefact.etag}"',
+        "Tasco-Content-Hash": artefact.sha256,
+        "Tasco-Experiment": artefact.experiment_id,
+        "Tasco-Family": artefact.family,
+    }
+    if if_none_match == headers["ETag"]:
+        return Response(status_code=304, headers=headers)
+    return Response(artefact.data, media_type=ONNX if form == "onnx" else NPZ, headers=headers)

@@ -1,0 +1,79 @@
+"""What a gateway is asked to do now, read from the round."""
+
+import base64
+from dataclasses import asdict
+
+from sqlalchemy.orm import Session
+
+from backend.features.federated import judging, queries, storing
+from backend.features.federated.models import (
+    COLLECTING,
+    EDGE,
+    VALIDATING,
+    FederatedExperiment,
+    FederatedRound,
+)
+from backend.features.federated.schemas import TaskView
+from backend.features.federated.terms import Terms
+from backend.features.federated.updating import require_round
+from backend.federation.weights import to_npz
+
+CURRENT = "current"
+
+
+def task_for(db: Session, round_id: str, site_id: str) -> TaskView | None:
+    """The task of a participant in a round; None if there is nothing for it to do.
+
+    Raises:
+        RoundNotFound: If there is no such round.
+    """
+    is_any = round_id == CURRENT
+    current = queries.open_round(db, EDGE) if is_any else require_round(db, round_id)
+    if current is None:
+        return None
+    terms = Terms.of(db.get_one(FederatedExperiment, current.experiment_id))
+    if current.state == COLLECTING and site_id in current.selected:
+        sent = {one.participant for one in queries.updates_of(db, current.id)}
+        return None if site_id in sent else _train(db, current, terms, site_id)
+    if current.state == VALIDATING and site_id in current.committee:
+        said = {one.participant for one in queries.validations_of(db, current.id)}
+        return None if site_id in said else _score(db, current, terms, site_id)
+    return None
+
+
+def _train(db: Session, current: FederatedRound, terms: Terms, site_id: str) -> TaskView:
+    view = _view(db, current, terms, site_id)
+    return view.model_copy(update={"kind": "train", "settings": asdict(terms.settings)})
+
+
+def _score(db: Session, current: FederatedRound, terms: Terms, site_id: str) -> TaskView | None:
+    """Candidates go by their hash: a member need not know whose update it scores."""
+    sent = judging.Sent.read(db, current, terms)
+    wanted = judging.candidates(sent, terms)
+    if not wanted:
+        return None
+    coded = {sent.hashes[name]: _coded(to_npz(delta)) for name, delta in wanted.items()}
+    view = _view(db, current, terms, site_id)
+    return view.model_copy(update={"kind": "score", "candidates": coded})
+
+
+def _view(db: Session, current: FederatedRound, terms: Terms, site_id: str) -> TaskView:
+    return TaskView.model_validate(
+        {
+            "kind": "train",
+            "round_id": current.id,
+            "experiment_id": current.experiment_id,
+            "round_number": current.number,
+            "participant": site_id,
+            "family": terms.family,
+            "parent_sha256": current.parent_sha256,
+            "weights": _coded(storing.raw(db, current.parent_sha256)),
+            "settings": None,
+            "candidates": {},
+            "deadline_at": current.deadline_at,
+        }
+    )
+
+
+def _coded(data: bytes) -> str:
+    return base64.b64encode(data).decode()

@@ -1,0 +1,279 @@
+"""Updates and scores from gateways: who says so, for which round, and is it what was signed.
+
+A refusal names its reason, is counted, and changes nothing else: the round goes on.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from http import HTTPStatus
+
+from sqlalchemy.orm import Session
+
+from backend.components import Parts
+from backend.database import Database
+from backend.features.credentials.holder import Holder
+from backend.features.credentials.jose import JwtRefused, header_of, read_jwt
+from backend.features.federated import arrows, enrolling, queries, receiving, storing
+from backend.features.federated.models import (
+    COLLECTING,
+    EDGE,
+    VALIDATING,
+    FederatedExperiment,
+    FederatedParticipant,
+    FederatedRound,
+)
+from backend.features.federated.problems import RoundNotFound
+from backend.features.federated.receiving import (
+    UpdateMalformed,
+    UpdateNotFinite,
+    UpdateRefused,
+)
+from backend.features.federated.schemas import Received, ScoresNew
+from backend.features.federated.terms import Terms
+from backend.federation.statements import (
+    LIFETIME_S,
+    TYPE,
+    Statement,
+    StatementUnreadable,
+    hash_of_scores,
+    hash_of_update,
+    statement_of,
+)
+from backend.federation.tasks import TrainAnswer
+from backend.federation.weights import WeightsRefused, from_npz
+
+SLACK = 4_096  # of an npz over its numbers
+NOT_FINITE = "not finite"
+
+
+class StatementRefused(UpdateRefused):
+    """The signed statement cannot be read, has expired or lies too far ahead."""
+
+    status = HTTPStatus.UNPROCESSABLE_ENTITY
+    fix = "Sign a fresh statement (docs/federated.md) with the enrolled key."
+
+
+class Stranger(UpdateRefused):
+    """Nobody of this DID takes part."""
+
+    status = HTTPStatus.FORBIDDEN
+    fix = "POST /federated/participants first."
+
+
+class SignedByAnother(UpdateRefused):
+    """The statement is not signed by the participant it names, or another sends it."""
+
+    status = HTTPStatus.FORBIDDEN
+    fix = "Sign with the key of the DID that is enrolled, and send with its token."
+
+
+class StaleUpdate(UpdateRefused):
+    """The statement is for another round or another model."""
+
+
+class RoundOver(UpdateRefused):
+    """The round does not take this any more, or not yet."""
+
+
+class NotSelected(UpdateRefused):
+    """The participant was not drawn for this."""
+
+    fix = "Wait for a round that draws this site."
+
+
+class UpdateRepeated(UpdateRefused):
+    """The participant has sent this already."""
+
+    fix = "Nothing: the first one counts."
+
+
+class NotWhatWasSigned(UpdateRefused):
+    """The content is not what the statement was signed for."""
+
+    status = HTTPStatus.UNPROCESSABLE_ENTITY
+
+
+class UpdateTooLarge(UpdateRefused):
+    """The body is larger than any update of this model."""
+
+    status = HTTPStatus.REQUEST_ENTITY_TOO_LARGE
+    fix = "Send the update of the model that the task names, uncompressed."
+
+
+REFUSALS = (
+    StatementRefused,
+    Stranger,
+    SignedByAnother,
+    StaleUpdate,
+    RoundOver,
+    NotSelected,
+    UpdateRepeated,
+    NotWhatWasSigned,
+    UpdateMalformed,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Letter:
+    """What was sent: the statement as it came, and who brought it."""
+
+    statement: str
+    holder: Holder
+
+
+def require_round(db: Session, round_id: str) -> FederatedRound:
+    """A round by its id.
+
+    Raises:
+        RoundNotFound: If there is none.
+    """
+    found = db.get(FederatedRound, round_id)
+    if found is None:
+        raise RoundNotFound
+    return found
+
+
+def most_bytes(database: Database, round_id: str) -> int:
+    """The size that an update of a round can have at most.
+
+    Raises:
+        RoundNotFound: If there is no such round.
+    """
+    with database.reading() as db:
+        current = require_round(db, round_id)
+        return 2 * len(storing.raw(db, current.parent_sha256)) + SLACK
+
+
+def refuse_large(parts: Parts, round_id: str, most: int) -> UpdateTooLarge:
+    """Count a body that was not read to its end."""
+    with parts.database.transaction() as db:
+        receiving.count(db, round_id, UpdateTooLarge.code())
+    return UpdateTooLarge(f"{most} bytes are allowed.")
+
+
+def receive_update(parts: Parts, round_id: str, body: bytes, letter: Letter) -> Received:
+    """Check an update and keep it before it is acknowledged.
+
+    Raises:
+        RoundNotFound: If there is no such round.
+        UpdateRefused: In one of its forms, saying what is wrong.
+    """
+
+    def _take(db: Session, current: FederatedRound) -> Received:
+        terms = Terms.of(db.get_one(FederatedExperiment, current.experiment_id))
+        said, sender = _said(db, parts, current, letter, kind="update")
+        _require_turn(current, sender, state=COLLECTING, drawn=current.selected)
+        answer = replace(_answer(body, said, sender, terms), signature=letter.statement)
+        now = parts.clock.now()
+        if not arrows.keep_update(db, current.id, answer, now=now):
+            raise UpdateRepeated
+        return Received(round_id=round_id, participant=sender.site_id, sha256=said.content_hash)
+
+    return _counted(parts, round_id, _take)
+
+
+def receive_scores(parts: Parts, round_id: str, scores: ScoresNew, letter: Letter) -> Received:
+    """Check a committee member's scores and keep them before they are acknowledged.
+
+    Raises:
+        RoundNotFound: If there is no such round.
+        UpdateRefused: In one of its forms, saying what is wrong.
+    """
+
+    def _take(db: Session, current: FederatedRound) -> Received:
+        said, sender = _said(db, parts, current, letter, kind="scores")
+        _require_turn(current, sender, state=VALIDATING, drawn=current.committee)
+        if hash_of_scores(scores.gains) != said.content_hash:
+            raise NotWhatWasSigned
+        sent = {one.sha256 for one in queries.updates_of(db, current.id)}
+        gains = {digest: gain for digest, gain in scores.gains.items() if digest in sent}
+        now, name = parts.clock.now(), sender.site_id
+        if not arrows.keep_scores(db, current.id, name, gains, letter.statement, now=now):
+            raise UpdateRepeated
+        return Received(round_id=round_id, participant=name, sha256=said.content_hash)
+
+    return _counted(parts, round_id, _take)
+
+
+def _counted(
+    parts: Parts, round_id: str, take: Callable[[Session, FederatedRound], Received]
+) -> Received:
+    """Take something in one transaction; count it in another if it is refused."""
+    with parts.database.reading() as db:
+        require_round(db, round_id)
+    try:
+        with parts.database.transaction() as db:
+            return take(db, require_round(db, round_id))
+    except UpdateRefused as refused:
+        with parts.database.transaction() as db:
+            receiving.count(db, round_id, refused.code())
+        raise
+
+
+def _said(
+    db: Session, parts: Parts, current: FederatedRound, letter: Letter, *, kind: str
+) -> tuple[Statement, FederatedParticipant]:
+    """The statement, once it is clear that the participant it names made and sent it."""
+    now = parts.clock.now()
+    said, sender = _verified(db, parts, letter)
+    is_sender = letter.holder.assurance == "simulated" or letter.holder.did == said.did
+    if not is_sender or (
+        letter.holder.assurance != "simulated"
+        and sender.site_id not in letter.holder.training_sites
+    ):
+        raise SignedByAnother
+    if not now.timestamp() < said.expires_at <= now.timestamp() + 2 * LIFETIME_S:
+        raise StatementRefused("The statement has expired, or holds for too long.")
+    if (said.kind, said.round_id, said.parent_hash) != (kind, current.id, current.parent_sha256):
+        raise StaleUpdate
+    return said, sender
+
+
+def _verified(db: Session, parts: Parts, letter: Letter) -> tuple[Statement, FederatedParticipant]:
+    """The statement under the signature of an enrolled DID's key."""
+    try:
+        did = str(header_of(letter.statement).get("kid", "")).partition("#")[0]
+    except JwtRefused as refused:
+        raise StatementRefused(str(refused)) from refused
+    enrolled = enrolling.of_did(db, did)
+    if not enrolled:
+        raise Stranger
+    for method in enrolling.methods_for(db, did, now=parts.clock.now()):
+        try:
+            claims = read_jwt(letter.statement, method.public_jwk or {}, typ=TYPE)
+            said = statement_of(claims)
+        except JwtRefused:
+            continue
+        except StatementUnreadable as unreadable:
+            raise StatementRefused(str(unreadable)) from unreadable
+        own = [one for one in enrolled if one.site_id == said.site_id]
+        if said.did != did or not own:
+            break
+        return said, own[0]
+    raise SignedByAnother
+
+
+def _require_turn(
+    current: FederatedRound, sender: FederatedParticipant, *, state: str, drawn: list[str]
+) -> None:
+    if current.state != state:
+        raise RoundOver(f"The round is {current.state}.")
+    if sender.site_id not in drawn or sender.engine != EDGE or sender.state != queries.ACTIVE:
+        raise NotSelected
+
+
+def _answer(
+    body: bytes, said: Statement, sender: FederatedParticipant, terms: Terms
+) -> TrainAnswer:
+    """The body as an update, as sound as an update of this model has to be."""
+    try:
+        delta = from_npz(body, terms.shapes)
+    except WeightsRefused as refused:
+        kind = UpdateNotFinite if NOT_FINITE in str(refused) else UpdateMalformed
+        raise kind(str(refused)) from refused
+    if hash_of_update(delta) != said.content_hash:
+        raise NotWhatWasSigned
+    metrics = {} if terms.privacy else said.metrics
+    answer = TrainAnswer(sender.site_id, delta, said.num_examples, metrics)
+    receiving.require_sound(answer, terms.shapes)
+    return answer
