@@ -27,13 +27,14 @@ from backend.adapters.ledger.booting import record_places
 from backend.adapters.ledger.checks import Wanted, stand_of
 from backend.adapters.ledger.contracts import REGISTRY, is_anchored, sequence_of
 from backend.adapters.ledger.deploying import Deployer, Rate
+from backend.adapters.ledger.desk import Terms
 from backend.adapters.ledger.json_rpc import JsonRpcLedger
 from backend.adapters.ledger.ledger import LedgerUnavailable
-from backend.adapters.ledger.sending import Sender, Terms
+from backend.adapters.ledger.sending import Sender
 from backend.adapters.ledger.transactions import ChainTx
 from backend.components import migrate
 from backend.database import Database, insert_missing, new_id
-from backend.features.anchors.batching import Closing, close_due, waiting_deeds
+from backend.features.anchors.batching import Closing, close_due, waiting_batches
 from backend.features.anchors.models import BATCH, AnchorBatch, AnchorItem
 from backend.proofs.canonical import item_hash
 from backend.proofs.merkle import Kind
@@ -97,7 +98,7 @@ class Scene:
             database,
             JsonRpcLedger(self.node.url),
             open_signer=lambda: signers.from_key(self.key),
-            source=waiting_deeds,
+            source=waiting_batches,
             terms=terms,
         )
 

@@ -30,10 +30,11 @@ from rich.table import Table
 from backend.adapters.ledger import signers
 from backend.adapters.ledger.booting import boot
 from backend.adapters.ledger.checks import Wanted
-from backend.adapters.ledger.contracts import Anchoring
+from backend.adapters.ledger.deeds import Anchoring
+from backend.adapters.ledger.desk import Terms
 from backend.adapters.ledger.embedded import EmbeddedLedger
 from backend.adapters.ledger.json_rpc import JsonRpcLedger
-from backend.adapters.ledger.sending import Sender, Terms
+from backend.adapters.ledger.sending import Sender
 from backend.adapters.ledger.transactions import LIVE, ChainTx
 from backend.components import migrate
 from backend.database import Database

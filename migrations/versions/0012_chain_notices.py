@@ -1,4 +1,4 @@
-"""chain notices: what contracts are told beside roots: credential status, model rounds, verdicts."""
+"""chain notices: what contracts are told beside roots: statuses, rounds of models, verdicts."""
 
 import sqlalchemy as sa
 from alembic import op

@@ -7,14 +7,7 @@ from eth_hash.auto import keccak
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from backend.adapters.ledger.contracts import (
-    CHARGE_LEDGER,
-    GAS,
-    REGISTRY,
-    WrongCode,
-    has_role,
-    require_code,
-)
+from backend.adapters.ledger.contracts import GAS, WrongCode, missing_role, require_code
 from backend.adapters.ledger.json_rpc import DEV_CHAIN_IDS
 from backend.adapters.ledger.ledger import EMBEDDED_CHAIN_ID, Chain, Ledger
 from backend.adapters.ledger.signers import KeyRefused, Signer, require_own_key
@@ -49,17 +42,30 @@ class Stand:
     code_hashes: Mapping[str, str]
 
 
+def places_on(db: Session, chain: Chain) -> dict[str, str]:
+    """Addresses of whatever was deployed on a chain."""
+    here = (
+        ContractPlace.chain_id == chain.chain_id,
+        ContractPlace.genesis_hash == chain.genesis_hash,
+    )
+    rows = db.scalars(select(ContractPlace).where(*here))
+    return {one.contract: one.address for one in rows}
+
+
 def stand_of(db: Session, chain: Chain) -> dict[str, str]:
     """Addresses of the contracts on a chain.
 
     Raises:
         NotFit: If nothing was deployed on it, or on another chain of the same number.
     """
-    rows = db.scalars(select(ContractPlace).where(ContractPlace.chain_id == chain.chain_id)).all()
-    found = {one.contract: one.address for one in rows if one.genesis_hash == chain.genesis_hash}
-    if {REGISTRY, CHARGE_LEDGER} <= set(found):
+    found = places_on(db, chain)
+    missing = sorted(set(GAS) - set(found))
+    if not missing:
         return found
-    if rows:
+    if found:
+        raise NotFit(f"{' and '.join(missing)} missing: python -m backend chain deploy")
+    others = select(ContractPlace).where(ContractPlace.chain_id == chain.chain_id)
+    if db.scalar(others.limit(1)) is not None:
         raise NotFit(f"This is another chain {chain.chain_id}: its genesis block has changed.")
     raise NotFit(f"No contracts on chain {chain.chain_id}: python -m backend chain deploy")
 
@@ -82,8 +88,9 @@ def require_fit(
     except (KeyRefused, WrongCode) as refused:
         raise NotFit(str(refused)) from refused
     for name in GAS:
-        if not has_role(ledger, name, addresses[name], signer.address):
-            raise NotFit(f"{signer.address} may not write to {name}.")
+        role = missing_role(ledger, name, addresses[name], signer.address)
+        if role is not None:
+            raise NotFit(f"{signer.address} may not write to {name}: it lacks {role}.")
     _require_balance(ledger, signer, wanted)
     hashes = {name: "0x" + keccak(code).hex() for name, code in codes.items()}
     return Stand(chain, dict(addresses), hashes)

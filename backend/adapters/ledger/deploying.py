@@ -2,24 +2,20 @@
 
 import secrets
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from eth_hash.auto import keccak
 
 from backend.adapters.ledger import fees
-from backend.adapters.ledger.contracts import (
-    CHARGE_LEDGER,
-    REGISTRY,
-    ROLES,
-    WORD,
-    artifact,
-    call_of,
-)
+from backend.adapters.ledger.abi import WORD, artifact, call_of
+from backend.adapters.ledger.contracts import ROLES
 from backend.adapters.ledger.ledger import Ledger, TxReceipt
 from backend.adapters.ledger.signers import Signer
 
 DIRECTORY = "Directory"
-NAMES = (REGISTRY, CHARGE_LEDGER)
+NOTHING: Mapping[str, str] = MappingProxyType({})
 DEPLOYER = keccak(b"DEPLOYER_ROLE")
 DEPLOY_GAS, CALL_GAS = 6_000_000, 500_000
 WAIT_S, POLL_S = 180.0, 0.25
@@ -56,21 +52,32 @@ class Deployer:
     rate: Rate
     admin_delay_s: int = 86_400
 
-    def deploy(self, *, writer: str) -> dict[str, str]:
-        """Deploy everything and let the writer write; gives addresses by contract.
+    def deploy(self, *, writer: str, having: Mapping[str, str] = NOTHING) -> dict[str, str]:
+        """Deploy what is missing and let the writer write to it; gives all addresses by contract.
+
+        Args:
+            writer: Who may write.
+            having: Addresses of contracts that stand already.
 
         Raises:
             DeploymentFailed: If a transaction fails or is not mined in time.
             LedgerUnavailable: If the node does not answer.
         """
-        me = int(self.signer.address, 16)
-        directory = self._make(DIRECTORY, self.admin_delay_s, me)
-        self._do(directory, call_of("grantRole(bytes32,address)", DEPLOYER, me))
-        places = {name: self._clone(directory, name) for name in NAMES}
+        directory = having.get(DIRECTORY) or self._directory()
+        missing = [name for name in ROLES if name not in having]
+        places = {name: self._clone(directory, name) for name in missing}
         for name, place in places.items():
-            grant = call_of("grantRole(bytes32,address)", ROLES[name], int(writer, 16))
-            self._do(place, grant)
-        return {DIRECTORY: directory, **places}
+            for role in ROLES[name]:
+                self._grant(place, keccak(role.encode()), writer)
+        return {DIRECTORY: directory, **having, **places}
+
+    def _directory(self) -> str:
+        made = self._make(DIRECTORY, self.admin_delay_s, int(self.signer.address, 16))
+        self._grant(made, DEPLOYER, self.signer.address)
+        return made
+
+    def _grant(self, place: str, role: bytes, who: str) -> None:
+        self._do(place, call_of("grantRole(bytes32,address)", role, int(who, 16)))
 
     def _clone(self, directory: str, name: str) -> str:
         implementation = self._make(name, self.rate.seconds_per_write, self.rate.burst)

@@ -1,12 +1,13 @@
 """Which deeds can be done now, and the transactions that do them."""
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from backend.adapters.ledger import contracts
 from backend.adapters.ledger.checks import Stand
-from backend.adapters.ledger.contracts import Deed
+from backend.adapters.ledger.deeds import Deed, Turn, place_of, refusal
 from backend.adapters.ledger.deploying import checksummed
 from backend.adapters.ledger.fees import Fees
 from backend.adapters.ledger.ledger import Ledger
@@ -50,50 +51,86 @@ def ready_deeds(
     stand: Stand,
     deeds: Sequence[Deed],
     *,
-    sender: str,
+    signer: Signer,
     failed: Mapping[str, Failures],
     now: datetime,
 ) -> Ready:
-    """Sort deeds, in order and by contract, into those to sign, those done and those refused."""
+    """Sort deeds, in order and by lane, into those to sign, those done and those refused."""
     found = Ready()
-    for contract in contracts.GAS:
-        own = [one for one in deeds if one.contract == contract]
-        if own:
-            address = stand.addresses[contract]
-            _sort(ledger, address, own, found, sender=sender, failed=failed, now=now)
+    sorting = _Sorting(ledger, stand, signer, failed, now)
+    for lane in _lanes(deeds):
+        sorting.sort(lane, found)
     return found
 
 
-def _sort(
-    ledger: Ledger,
-    address: str,
-    deeds: Sequence[Deed],
-    found: Ready,
-    *,
-    sender: str,
-    failed: Mapping[str, Failures],
-    now: datetime,
-) -> None:
-    """Deeds of one contract: those that failed are looked for, and the first is tried as a call.
+def _lanes(deeds: Sequence[Deed]) -> list[list[Deed]]:
+    """Deeds of one contract and lane, in order; contracts in an order of their own."""
+    lanes: dict[tuple[str, str], list[Deed]] = defaultdict(list)
+    for one in deeds:
+        lanes[one.contract, one.lane].append(one)
+    places = list(contracts.GAS)
+    return [lanes[key] for key in sorted(lanes, key=lambda key: places.index(key[0]))]
 
-    A contract that is paused, or a role that was taken away, is found by that call and costs
-    nothing.
-    """
-    tried = (one for one in deeds if one.subject in failed)
-    done = [one for one in tried if contracts.is_done(ledger, one, address)]
-    left = [one for one in deeds if one not in done]
-    found.done += done
-    if not left or (left[0].subject in failed and failed[left[0].subject].is_resting(now)):
-        return
-    sequence = contracts.sequence_of(ledger, left[0].contract, address)
-    why = contracts.refusal(ledger, left[0], address, sequence=sequence, sender=sender)
-    if not why:
-        fitting = left[: contracts.writes_left(ledger, address, sender)]
-        found.calls += [(one, one.calldata(sequence + i)) for i, one in enumerate(fitting)]
-    elif contracts.is_done(ledger, left[0], address):
-        found.done.append(left[0])
-    else:
-        found.refusals.append(f"{left[0].contract} refuses: {why}")
+
+@dataclass
+class _Sorting:
+    """One pass over all lanes; the writer's rate is one for all lanes of a contract."""
+
+    ledger: Ledger
+    stand: Stand
+    signer: Signer
+    failed: Mapping[str, Failures]
+    now: datetime
+    left: dict[str, int] = field(default_factory=dict)
+
+    def sort(self, deeds: Sequence[Deed], found: Ready) -> None:
+        """Deeds of a lane: those that failed are looked for, and the first is tried as a call.
+
+        A contract that is paused, or a role that was taken away, is found by that call and costs
+        nothing.
+        """
+        done = [one for one in deeds if one.subject in self.failed and self._is_done(one)]
+        found.done += done
+        waiting = [one for one in deeds if one not in done]
+        if not waiting or self._is_resting(waiting[0]):
+            return
+        first = waiting[0]
+        number = first.number(self.ledger, self.stand.addresses[first.contract], self._who)
+        why = refusal(self.ledger, first, self._turn(first, number, 0))
+        if not why:
+            fitting = self._fitting(waiting)
+            turns = ((one, self._turn(one, number, i)) for i, one in enumerate(fitting))
+            found.calls += [(one, one.calldata(turn)) for one, turn in turns]
+        elif self._is_done(first):
+            found.done.append(first)
+        else:
+            found.refusals.append(f"{first.contract} refuses: {why}")
+
+    @property
+    def _who(self) -> str:
+        return self.signer.address
+
+    def _is_done(self, deed: Deed) -> bool:
+        return deed.is_done(self.ledger, self.stand.addresses[deed.contract], self._who)
+
+    def _is_resting(self, deed: Deed) -> bool:
+        return deed.subject in self.failed and self.failed[deed.subject].is_resting(self.now)
+
+    def _turn(self, deed: Deed, number: int, before: int) -> Turn:
+        address = self.stand.addresses[deed.contract]
+        return Turn(number, before, self.stand.chain.chain_id, address, self.signer)
+
+    def _fitting(self, deeds: Sequence[Deed]) -> Sequence[Deed]:
+        """As many as the writer's rate allows now; what is not rated always fits."""
+        contract = deeds[0].contract
+        if not deeds[0].is_rated:
+            return deeds
+        if contract not in self.left:
+            address = self.stand.addresses[contract]
+            self.left[contract] = contracts.writes_left(self.ledger, address, self._who)
+        fitting = deeds[: self.left[contract]]
+        self.left[contract] -= len(fitting)
+        return fitting
 
 
 def signed_row(
@@ -104,7 +141,7 @@ def signed_row(
         "type": 2,
         "chainId": row.chain_id,
         "nonce": nonce,
-        "gas": contracts.GAS[row.contract],
+        "gas": contracts.gas_for(row.contract, calldata),
         "maxFeePerGas": fees.max_wei,
         "maxPriorityFeePerGas": fees.tip_wei,
         "to": checksummed(row.address),
@@ -130,7 +167,7 @@ def replacement(row: ChainTx, signer: Signer, fees: Fees, *, now: datetime) -> C
 
 def adopted_row(row: ChainTx, ledger: Ledger, deed: Deed) -> ChainTx:
     """The row for a deed that stands on the chain already, with the place it has there."""
-    event = contracts.place_of(ledger, deed, row.address)
+    event = place_of(ledger, deed, row.address)
     row.state, row.tx_hash = (SENT, event.tx_hash) if event else (FINAL, None)
     if event is None:
         row.reason = "It stands on the chain; in which transaction is not known."

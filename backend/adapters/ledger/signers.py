@@ -72,6 +72,10 @@ class Signer:
         signed = self._account.sign_transaction(transaction)
         return bytes(signed.raw_transaction), "0x" + bytes(signed.hash).hex()
 
+    def sign_digest(self, digest: bytes) -> bytes:
+        """The signature of 32 bytes that were made for signing (EIP-712): r, s, v."""
+        return bytes(self._account.unsafe_sign_hash(digest).signature)
+
 
 def new_signer() -> Signer:
     """A signer whose key nobody else ever had."""

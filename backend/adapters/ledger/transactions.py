@@ -11,7 +11,7 @@ from backend.database import Base
 SIGNED, SENT, INCLUDED, FINAL = "signed", "sent", "included", "final"
 REPLACED, FAILED, LOST, SUPERSEDED = "replaced", "failed", "lost", "superseded"
 LIVE = (SIGNED, SENT, INCLUDED, FINAL)
-UNMINED = (SIGNED, SENT)
+UNMINED, ON_CHAIN = (SIGNED, SENT), (INCLUDED, FINAL)
 _IS_LIVE = text("state IN ('signed', 'sent', 'included', 'final')")
 
 

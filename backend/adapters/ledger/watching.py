@@ -99,7 +99,7 @@ def _mined(row: ChainTx, receipt: TxReceipt, view: View) -> list[Finding]:
     state, reason = INCLUDED, None
     if not receipt.is_success:
         state, reason = FAILED, "The contract refused it."
-    elif not any(tells_of(one, row.contract, row.address, row.expected) for one in receipt.logs):
+    elif not any(tells_of(one, row.address, row.expected) for one in receipt.logs):
         state, reason = FAILED, "It succeeded, and the contract told of nothing."
     elif _is_final(receipt, view):
         state = FINAL

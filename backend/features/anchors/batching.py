@@ -10,7 +10,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from sqlalchemy import ColumnElement, exists, func, select, text, update
 from sqlalchemy.orm import Session
 
-from backend.adapters.ledger.contracts import Anchoring, Deed, Sealing
+from backend.adapters.ledger.deeds import Anchoring, Deed, Sealing
 from backend.adapters.ledger.ledger import Chain
 from backend.adapters.ledger.transactions import LIVE, ChainTx
 from backend.database import Database, new_id
@@ -163,7 +163,7 @@ def leaf_of_item(item: AnchorItem) -> bytes:
     return leaf_of(Kind(item.kind), item_id(item.name), item.item_hash)
 
 
-def waiting_deeds(db: Session, chain: Chain, limit: int) -> list[Deed]:
+def waiting_batches(db: Session, chain: Chain, limit: int) -> list[Deed]:
     """Batches and blocks that have no live transaction on a chain, in the order they were made."""
     is_under_way = exists().where(
         ChainTx.subject == AnchorBatch.id,

@@ -3,6 +3,7 @@
 import secrets
 from collections.abc import Callable
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 from sqlalchemy import exists, select
@@ -13,6 +14,7 @@ from backend.database import insert_missing, new_id
 from backend.features.anchors import records
 from backend.features.anchors.models import AnchorItem
 from backend.features.anchors.records import Record, Settled
+from backend.features.anchors.rounds import tell_round
 from backend.features.credentials import audit
 from backend.features.sessions import queries
 from backend.features.sessions.models import ChargeDetailRecord, ChargingSession
@@ -29,19 +31,25 @@ _NAMED_BY = {
     "credential.suspended": (Kind.CREDENTIAL_REVOKED, "credential_id", True),
     "credential.reinstated": (Kind.CREDENTIAL_REVOKED, "credential_id", True),
     "model.registered": (Kind.MODEL, "model_id", False),
+    "model.promoted": (Kind.MODEL, "model_id", True),
     "federated.round.closed": (Kind.FEDERATED_ROUND, "round_id", False),
     "issuers.changed": (Kind.TRUST_SNAPSHOT, "epoch", True),
 }
 FACTS = tuple(_NAMED_BY)
+OF_MODELS = (Kind.MODEL, Kind.FEDERATED_ROUND)
+FLEET_FLOWS = "fleet.flows.metered"
+_SPAN = {"from_at": "start", "to_at": "end"}
 
 
 def enter_fact(db: Session, event: Event, *, now: datetime) -> None:
     """Enter what an event told; what can happen again to the same thing carries the event's id."""
     kind, member, is_repeatable = _NAMED_BY[event.type]
-    name = str(event.data.get(member, event.id))
-    name = f"{name}#{event.id}" if is_repeatable else name
+    about = str(event.data.get(member, event.id))
+    name = f"{about}#{event.id}" if is_repeatable else about
     record = records.event_record(event.type, event.data, event.occurred_at)
-    _enter(db, kind, name, lambda _salt: record, now=now)
+    item = _enter(db, kind, name, lambda _salt: record, now=now)
+    if item is not None and kind in OF_MODELS:
+        tell_round(db, event, about, commitment=item["item_hash"], salt=item["salt"], now=now)
 
 
 def enter_session(db: Session, session_id: str, *, now: datetime) -> bool:
@@ -56,7 +64,7 @@ def enter_session(db: Session, session_id: str, *, now: datetime) -> bool:
     bill = settled.bill
     place = {"session_id": session_id, "site_id": bill.site_id}
     make: Make = lambda salt: records.receipt_record(settled, salt)  # noqa: E731 - as below
-    if not _enter(db, Kind.SESSION_RECEIPT, session_id, make, now=now, **place):
+    if _enter(db, Kind.SESSION_RECEIPT, session_id, make, now=now, **place) is None:
         return False
     span = {"from_at": bill.started_at, "to_at": bill.ended_at}
     flows: list[tuple[Make, dict[str, int]]] = [
@@ -71,6 +79,18 @@ def enter_session(db: Session, session_id: str, *, now: datetime) -> bool:
             name = new_id("ltx")  # says nothing about the session
             _enter(db, Kind.LEDGER_RECORD, name, make_flow, now=now, **place, **span, **energy)
     return True
+
+
+def enter_simulated_flows(db: Session, event: Event, *, now: datetime) -> None:
+    """Enter the charges and discharges of a simulated fleet for the next block of the ledger."""
+    for number, flow in enumerate(event.data["flows"]):
+        side = "wh_in" if flow["type"] == "charge" else "wh_out"
+        span = {name: datetime.fromisoformat(flow[f"{word}ed_at"]) for name, word in _SPAN.items()}
+        make = partial(records.simulated_record, flow)
+        name = f"ltx_{event.id}_{number}"
+        _enter(
+            db, Kind.LEDGER_RECORD, name, make, now=now, **span, **{side: int(flow["energy_wh"])}
+        )
 
 
 def settled_session(db: Session, session_id: str) -> Settled | None:
@@ -108,7 +128,8 @@ def enter_audit_head(db: Session, key: Any, *, now: datetime) -> bool:  # noqa: 
         count=sequence,
         at=records.moment(now),
     )
-    return _enter(db, Kind.AUDIT_HEAD, f"audit:{sequence}", lambda _salt: seal, now=now)
+    name = f"audit:{sequence}"
+    return _enter(db, Kind.AUDIT_HEAD, name, lambda _salt: seal, now=now) is not None
 
 
 def newest_audit_checkpoint(db: Session) -> dict[str, Any] | None:
@@ -123,8 +144,16 @@ def audit_checkpoints(db: Session) -> list[dict[str, Any]]:
     return [one for one in db.scalars(query.order_by(AnchorItem.id)) if one is not None]
 
 
-def _enter(db: Session, kind: Kind, name: str, make: Make, *, now: datetime, **values: Any) -> bool:  # noqa: ANN401 - columns
-    """Store a record with a salt of its own; False if the item was entered before."""
+def _enter(
+    db: Session,
+    kind: Kind,
+    name: str,
+    make: Make,
+    *,
+    now: datetime,
+    **values: Any,  # noqa: ANN401 - columns
+) -> dict[str, Any] | None:
+    """Store a record with a salt of its own; None if the item was entered before."""
     salt = secrets.token_bytes(SALT_BYTES)
     record = make(salt)
     row = {
@@ -137,4 +166,4 @@ def _enter(db: Session, kind: Kind, name: str, make: Make, *, now: datetime, **v
         "created_at": now,
         **values,
     }
-    return insert_missing(db, AnchorItem, row) == 1
+    return row if insert_missing(db, AnchorItem, row) == 1 else None

@@ -61,9 +61,13 @@ def deploy(
     writer: Annotated[
         str | None, typer.Option(help="Who may write; the deploying key itself if not given")
     ] = None,
+    anew: Annotated[  # noqa: FBT002 - a flag of the command line
+        bool, typer.Option("--anew", help="All of them, and not only those that are missing")
+    ] = False,
 ) -> None:
     """Put the contracts on the ledger of the settings and remember where they stand."""
     from backend.adapters.ledger.booting import record_places  # noqa: PLC0415 - slow to load
+    from backend.adapters.ledger.checks import places_on  # noqa: PLC0415
     from backend.adapters.ledger.deploying import (  # noqa: PLC0415
         Deployer,
         DeploymentFailed,
@@ -77,14 +81,16 @@ def deploy(
         signer = _own_signer(settings, ledger)
         cap_wei = int(settings.ledger_max_fee_gwei * GWEI)
         deployer = Deployer(ledger, signer, cap_wei, Rate(seconds_per_write, burst), admin_delay)
+        with database.reading() as db:
+            having = {} if anew else places_on(db, ledger.chain())
         try:
-            places = deployer.deploy(writer=writer or signer.address)
+            places = deployer.deploy(writer=writer or signer.address, having=having)
         except (DeploymentFailed, LedgerUnavailable, FeesTooHigh) as failed:
             _stop(str(failed))
         with database.transaction() as db:
             record_places(db, ledger.chain(), places)
     for name, address in places.items():
-        typer.echo(f"{name:16}{address}")
+        typer.echo(f"{name:20}{address}")
 
 
 def _own_signer(settings: "Settings", ledger: "Ledger") -> "Signer":
@@ -128,7 +134,7 @@ def status() -> None:
         except (LedgerUnavailable, NotFit) as refused:
             _stop(str(refused))
         for name, address in places.items():
-            typer.echo(f"{name:16}{address}")
+            typer.echo(f"{name:20}{address}")
     typer.echo("The ledger can be written to.")
 
 

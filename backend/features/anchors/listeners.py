@@ -2,7 +2,8 @@
 
 import time
 from collections.abc import Callable
-from datetime import datetime
+from dataclasses import replace
+from datetime import datetime, timedelta
 
 import structlog
 from sqlalchemy.orm import Session
@@ -11,7 +12,7 @@ from backend.adapters.events.bus import Event
 from backend.adapters.events.outbox import is_first_delivery
 from backend.clock import Ticker
 from backend.components import Parts
-from backend.features.anchors import batching, collecting, wiring
+from backend.features.anchors import batching, collecting, statuses, wiring
 from backend.features.anchors.models import BATCH, BLOCK
 from backend.features.credentials.issuer import IssuerKeyMissing
 
@@ -27,6 +28,7 @@ def start(parts: Parts) -> Callable[[], None]:
         parts.bus.subscribe(ending, lambda event: _enter_session(parts, event))
     for fact in collecting.FACTS:
         parts.bus.subscribe(fact, lambda event: _enter_fact(parts, event))
+    parts.bus.subscribe(collecting.FLEET_FLOWS, lambda event: _seal_flows(parts, event))
     round_of_work = Work(parts)
     interval_s = parts.settings.anchor_interval_s
     tickers = [Ticker("anchors", interval_s, round_of_work)]
@@ -54,6 +56,21 @@ def _enter_fact(parts: Parts, event: Event) -> None:
     _once(parts, event, lambda db, now: collecting.enter_fact(db, event, now=now))
 
 
+def _seal_flows(parts: Parts, event: Event) -> None:
+    """Enter the flows of a simulated fleet's ten steps and seal them at once, not by the clock.
+
+    Without a signing key they wait, as everything does.
+    """
+    _once(parts, event, lambda db, now: collecting.enter_simulated_flows(db, event, now=now))
+    try:
+        key = wiring.receipt_key(parts)
+    except IssuerKeyMissing:
+        return
+    at_once = replace(wiring.block_closing(parts.settings), age=timedelta())
+    now = parts.clock.now()
+    batching.close_due(parts.database, BLOCK, at_once, key=key, now=now)
+
+
 def _once(parts: Parts, event: Event, work: Callable[[Session, datetime], object]) -> None:
     now = parts.clock.now()
     with parts.database.transaction() as db:
@@ -62,7 +79,7 @@ def _once(parts: Parts, event: Event, work: Callable[[Session, datetime], object
 
 
 class Work:
-    """One round: enter what no event brought, note the audit trail's head, close what is due."""
+    """One round: enter what no event brought, tell of lists and the trail, close what is due."""
 
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
@@ -72,6 +89,8 @@ class Work:
         """Do the round; without a signing key nothing can be closed, and items wait."""
         parts, now = self._parts, self._parts.clock.now()
         self._enter_missing(now)
+        age = wiring.batch_closing(parts.settings).age
+        statuses.tell_changes(parts.database, age, now=now)
         try:
             key = wiring.receipt_key(parts)
         except IssuerKeyMissing:

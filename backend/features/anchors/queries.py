@@ -4,15 +4,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Select, func, select
+from sqlalchemy import ColumnElement, Select, and_, func, select
 from sqlalchemy.orm import Session
 
-from backend.adapters.ledger.transactions import LIVE, ChainTx
-from backend.features.anchors.models import BLOCK, AnchorBatch, AnchorItem
+from backend.adapters.ledger.transactions import LIVE, ON_CHAIN, ChainTx
+from backend.features.anchors.models import BLOCK, AnchorBatch, AnchorItem, ChainNotice
 from backend.features.credentials.holder import Holder
 from backend.proofs.merkle import Kind
 
 Listed = tuple[AnchorBatch, ChainTx | None]
+ToldTx = tuple[ChainNotice, ChainTx | None]
 
 
 def _newest_live() -> Any:  # noqa: ANN401 - SQLAlchemy's own type
@@ -113,6 +114,34 @@ def spent(db: Session, purpose: str) -> Spent:
     )
     row = db.execute(query).one()
     return Spent(*(int(one) for one in row))
+
+
+def notice_counts(db: Session, contract: str) -> tuple[int, int, int, int]:
+    """Notices to a contract, those in no block yet, and gas and fees (wei) of the others."""
+    own = ChainNotice.contract == contract
+    mined = (ChainTx.subject == ChainNotice.id, ChainTx.state.in_(ON_CHAIN))
+    amounts = select(
+        func.count(func.distinct(ChainNotice.id)),
+        func.coalesce(func.sum(ChainTx.gas_used), 0),
+        func.coalesce(func.sum(ChainTx.gas_used * ChainTx.gas_price_wei), 0),
+    )
+    told = db.scalar(select(func.count()).where(own)) or 0
+    row = db.execute(amounts.join(ChainTx, and_(*mined)).where(own)).one()
+    done, gas, fee_wei = (int(one or 0) for one in row)
+    return told, told - done, gas, fee_wei
+
+
+def notices_of(db: Session, *conditions: ColumnElement[bool]) -> Sequence[ToldTx]:
+    """Notices with their transactions, in the order they were written down."""
+    newest = (
+        select(func.max(ChainTx.id))
+        .where(ChainTx.subject == ChainNotice.id, ChainTx.state.in_(LIVE))
+        .correlate(ChainNotice)
+        .scalar_subquery()
+    )
+    query = select(ChainNotice, ChainTx).outerjoin(ChainTx, ChainTx.id == newest)
+    ordered = query.where(*conditions).order_by(ChainNotice.created_at, ChainNotice.id)
+    return [(row[0], row[1]) for row in db.execute(ordered)]
 
 
 def waiting_counts(db: Session) -> tuple[int, int]:

@@ -76,6 +76,15 @@ def discharge_record(one: Settled, salt: bytes) -> Record:
     return _flow(one, salt, kind="discharge", energy=energy, price=price, cost=cost)
 
 
+def simulated_record(flow: Mapping[str, Any], salt: bytes) -> Record:
+    """The ledger's record of a flow of a simulated vehicle, and that it is one."""
+    kept = ("type", "energy_wh", "price_eur_per_kwh", "cost_eur", "started_at", "ended_at")
+    vehicle = salted(flow["vehicle"], salt)
+    return {"site_id": None, "vehicle": vehicle, "is_simulated": True} | {
+        name: flow[name] for name in kept
+    }
+
+
 def _flow(
     one: Settled, salt: bytes, *, kind: str, energy: Decimal, price: Decimal, cost: Decimal
 ) -> Record:

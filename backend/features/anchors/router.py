@@ -5,19 +5,22 @@ from typing import Annotated
 from fastapi import APIRouter, Path, Query, Request, Response
 
 from backend.components import CurrentParts, ReadDb
-from backend.features.anchors import queries, service, wiring
+from backend.features.anchors import queries, service, telling, views, wiring
 from backend.features.anchors.models import BATCH, BLOCK
 from backend.features.anchors.schemas import (
     BatchView,
     BlockView,
+    CredentialOnChain,
     ItemProof,
     KindName,
     LedgerRecordView,
     LedgerState,
+    ModelOnChain,
     ReceiptToVerify,
     ReceiptVerdict,
 )
 from backend.features.anchors.service import AnchorNotFound, ReceiptErased, ReceiptNotReady
+from backend.features.anchors.telling import ModelUnknown, StatusUnknown
 from backend.features.credentials.holder import (
     PEOPLE,
     CurrentHolder,
@@ -26,6 +29,7 @@ from backend.features.credentials.holder import (
     allow,
 )
 from backend.features.credentials.issuer import IssuerKeyMissing
+from backend.features.credentials.issuing_schemas import CREDENTIAL_ID
 from backend.features.sessions.examples import SESSION_ID
 from backend.features.sessions.problems import SessionNotFound
 from backend.features.sessions.service import require_session
@@ -71,7 +75,7 @@ def list_anchors(
         rows,
         limit,
         key=lambda row: str(row[0].number),
-        show=lambda row: service.batch_view(*row),
+        show=lambda row: views.batch_view(*row),
         request=request,
         response=response,
     )
@@ -164,9 +168,39 @@ def get_receipt(
 def get_ledger(db: ReadDb, parts: CurrentParts) -> LedgerState:
     """Which chain, whether it is written to, what waits, gas and fees so far."""
     sender = wiring.open_sender(parts)
-    trust = parts.ledger.trust if parts.ledger else service.SIGNED_ONLY
+    trust = parts.ledger.trust if parts.ledger else views.SIGNED_ONLY
     key = wiring.receipt_key(parts)
-    return service.ledger_state(db, sender.status if sender else None, trust, key)
+    return views.ledger_state(db, sender.status if sender else None, trust, key)
+
+
+@router.get(
+    "/ledger/credentials/{credential_id}",
+    summary="A credential's status on the chain",
+    dependencies=[LOOKING],
+    responses=described(*REFUSED, StatusUnknown),
+)
+def get_credential_on_chain(
+    credential_id: Annotated[str, Path(max_length=60, pattern=PRINTABLE, examples=[CREDENTIAL_ID])],
+    db: ReadDb,
+    parts: CurrentParts,
+) -> CredentialOnChain:
+    """Its bits here and on the chain; the database decides, the chain shows that it was said."""
+    return telling.credential_on_chain(db, credential_id, wiring.sender_state(parts))
+
+
+@router.get(
+    "/ledger/models/{sha256}",
+    summary="Verdicts on a model on the chain",
+    dependencies=[LOOKING],
+    responses=described(*REFUSED, ModelUnknown),
+)
+def get_model_on_chain(
+    sha256: Annotated[str, Path(pattern=r"^[0-9a-f]{64}$", examples=["5a" * 32])],
+    db: ReadDb,
+    parts: CurrentParts,
+) -> ModelOnChain:
+    """What became of a model, or of an update to one, and where that stands."""
+    return telling.model_on_chain(db, sha256, wiring.sender_state(parts))
 
 
 @router.get(
@@ -184,7 +218,7 @@ def list_blocks(
         queries.batches_page(db, BLOCK, after=after, limit=limit),
         limit,
         key=lambda row: str(row[0].number),
-        show=lambda row: service.block_view(*row),
+        show=lambda row: views.block_view(*row),
         request=request,
         response=response,
     )
@@ -242,7 +276,7 @@ def _records(
         queries.records_page(db, holder, batch_id=batch_id, after=after, limit=limit),
         limit,
         key=lambda item: item.id,
-        show=service.record_view,
+        show=views.record_view,
         request=request,
         response=response,
     )

@@ -9,6 +9,7 @@ from backend.paging import Body
 from backend.units import UtcDatetime
 
 State = Literal["batched", "signed", "sent", "included", "final"]
+NoticeState = Literal["waiting", "signed", "sent", "included", "final"]
 Trust = Literal["signed-only", "embedded-dev", "dev-node", "node"]
 Finality = Literal["none", "pending", "final"]
 KindName = Literal[
@@ -127,6 +128,74 @@ class Costs(BaseModel):
     reorgs: int
 
 
+class NoticeCosts(BaseModel):
+    """What a contract was told beside roots, and what that cost."""
+
+    notices: int
+    waiting: int = Field(description="In no block of a chain yet; outdated roots stay here")
+    gas_used: int
+    fee_wei: str
+
+
+class NoticeView(BaseModel):
+    """One thing that a contract is told, and its way to the chain."""
+
+    notice_id: str = Field(examples=["ntc_01KAF0000000000000000000"])
+    told_at: UtcDatetime = Field(description="When it was written down to be sent")
+    status: NoticeState
+    trust: Trust
+    finality: Finality
+    chain: ChainPlace | None
+    reason: str | None
+
+
+class StatusNotice(NoticeView):
+    """A credential's bit was set or cleared on the chain."""
+
+    action: Literal["revoke", "suspend", "reinstate"]
+
+
+class CredentialBit(BaseModel):
+    """One bit of a credential: what the database says, and what the chain was told."""
+
+    purpose: Literal["revocation", "suspension"]
+    list_id: str = Field(examples=["revocation-1"])
+    position: int
+    index: int = Field(description="Among all of the issuer: what the contract is asked for")
+    is_set: bool = Field(description="In force here, at once")
+    is_set_on_chain: bool = Field(description="In a block of the chain; a batch's age later")
+    notices: list[StatusNotice]
+
+
+class CredentialOnChain(BaseModel):
+    """The status of a credential as a chain shows it; `isRevoked(issuer, index)` asks it."""
+
+    credential_id: str
+    contract: str | None
+    issuer: str | None = Field(description="The address that speaks for this service")
+    bits: list[CredentialBit]
+
+
+class ModelVerdict(NoticeView):
+    """What became of a model in a round, as the chain has it."""
+
+    name: str = Field(description="What the round is about: a model or a federated round")
+    round_number: int | None = Field(description="The contract's; null until it is sent")
+    commitment: Hash = Field(description="Hash of the anchored item that the round rests upon")
+    model_sha256: str
+    trainer: str = Field(description="A pseudonym of this round")
+    score: int = Field(ge=0, le=10_000)
+    is_accepted: bool
+
+
+class ModelOnChain(BaseModel):
+    """All verdicts on a model, by the hash of its file or update."""
+
+    sha256: str
+    contract: str | None
+    verdicts: list[ModelVerdict]
+
+
 class LedgerState(BaseModel):
     """The ledger, its sender and what was paid."""
 
@@ -142,6 +211,8 @@ class LedgerState(BaseModel):
     batches_waiting: int = Field(description="In no block of a chain yet")
     anchors: Costs
     blocks: Costs
+    credential_status: NoticeCosts
+    models: NoticeCosts
 
 
 class ReceiptToVerify(Body):

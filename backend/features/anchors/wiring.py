@@ -4,15 +4,20 @@ from datetime import timedelta
 from functools import partial
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from sqlalchemy.orm import Session
 
 from backend.adapters.ledger import signers
 from backend.adapters.ledger.booting import boot
 from backend.adapters.ledger.checks import Wanted
+from backend.adapters.ledger.deeds import Deed
+from backend.adapters.ledger.desk import Terms
 from backend.adapters.ledger.embedded import EmbeddedLedger
-from backend.adapters.ledger.sending import Sender, Terms
+from backend.adapters.ledger.ledger import Chain
+from backend.adapters.ledger.sending import Sender, SenderState
 from backend.adapters.ledger.signers import KeyRefused, Signer
 from backend.components import Parts
-from backend.features.anchors.batching import Closing, waiting_deeds
+from backend.features.anchors.batching import Closing, waiting_batches
+from backend.features.anchors.notices import waiting_notices
 from backend.features.credentials.issuer import IssuerKeyMissing, service_issuer
 from backend.settings import Settings
 
@@ -43,6 +48,18 @@ def open_sender(parts: Parts) -> Sender | None:
         )
     sender: Sender = parts.shared[SENDER]
     return sender
+
+
+def sender_state(parts: Parts) -> SenderState:
+    """What the sender last found; nothing where there is none."""
+    sender = open_sender(parts)
+    return sender.status if sender else SenderState()
+
+
+def waiting_deeds(db: Session, chain: Chain, limit: int) -> list[Deed]:
+    """What waits for a chain: neither notices nor batches keep the others waiting."""
+    notices = waiting_notices(db, chain, max(1, limit // 2))
+    return [*notices, *waiting_batches(db, chain, limit)][:limit]
 
 
 def terms_of(settings: Settings, *, is_embedded: bool = False) -> Terms:

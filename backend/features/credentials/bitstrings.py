@@ -19,12 +19,17 @@ class BitstringInvalid(ValueError):
     """A bitstring is malformed, too short or unpacks to too much."""
 
 
-def encoded(positions: Iterable[int], *, size: int = SIZE) -> str:
-    """The list with these bits set."""
+def bits_with(positions: Iterable[int], *, size: int = SIZE) -> bytes:
+    """The bits of a list with these set."""
     bits = bytearray(size // 8)
     for position in positions:
         bits[position // 8] |= 0x80 >> position % 8
-    packed = gzip.compress(bytes(bits), mtime=0)  # the same bits give the same text
+    return bytes(bits)
+
+
+def encoded(positions: Iterable[int], *, size: int = SIZE) -> str:
+    """The list with these bits set."""
+    packed = gzip.compress(bits_with(positions, size=size), mtime=0)  # the same bits, the same text
     return "u" + urlsafe_b64encode(packed).rstrip(b"=").decode()
 
 

@@ -22,12 +22,13 @@ from sqlalchemy.orm import Session
 from backend.adapters.ledger import signers
 from backend.adapters.ledger.booting import boot, record_places
 from backend.adapters.ledger.checks import Wanted
-from backend.adapters.ledger.contracts import Anchoring, Deed
+from backend.adapters.ledger.deeds import Anchoring, Deed
 from backend.adapters.ledger.deploying import Deployer, Rate
+from backend.adapters.ledger.desk import Terms
 from backend.adapters.ledger.embedded import EmbeddedLedger
 from backend.adapters.ledger.json_rpc import JsonRpcLedger
 from backend.adapters.ledger.ledger import Chain, Ledger
-from backend.adapters.ledger.sending import Sender, Terms
+from backend.adapters.ledger.sending import Sender
 from backend.adapters.ledger.signers import Signer
 from backend.adapters.ledger.transactions import LIVE, ChainTx
 from backend.database import Database
@@ -113,9 +114,7 @@ class Bench:
 
     def holds(self, deed: Deed) -> bool:
         """Whether the chain holds a root."""
-        from backend.adapters.ledger.contracts import is_done  # noqa: PLC0415
-
-        return is_done(self.ledger, deed, self.places[deed.contract])
+        return deed.is_done(self.ledger, self.places[deed.contract], self.signer.address)
 
 
 def until(condition: Callable[[], bool], *, seconds: float = 20) -> None:

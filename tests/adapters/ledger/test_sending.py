@@ -8,15 +8,10 @@ import pytest
 from sqlalchemy import delete, update
 
 from backend.adapters.ledger import fees, json_rpc
+from backend.adapters.ledger.abi import selector
 from backend.adapters.ledger.checks import NotFit, Wanted, require_fit, stand_of
-from backend.adapters.ledger.contracts import (
-    CHARGE_LEDGER,
-    REGISTRY,
-    Sealing,
-    is_done,
-    selector,
-    sequence_of,
-)
+from backend.adapters.ledger.contracts import CHARGE_LEDGER, REGISTRY, sequence_of
+from backend.adapters.ledger.deeds import Sealing
 from backend.adapters.ledger.ledger import Chain, LedgerUnavailable, Reverted, TxReceipt
 from backend.adapters.ledger.sending import Sender
 from backend.adapters.ledger.signers import KNOWN_KEYS, from_key
@@ -486,9 +481,3 @@ def test_what_a_node_knows_already_is_no_objection(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(ledger, "_exchange", lambda _calls: said)
 
     assert ledger.broadcast([b"1", b"2"]) == ["", "nonce too low"]
-
-
-def test_done_is_asked_of_the_contract(embedded: Bench) -> None:
-    (deed,) = embedded.add(1)
-
-    assert not is_done(embedded.ledger, deed, embedded.places[REGISTRY])

@@ -1,0 +1,119 @@
+"""What is under way: sent again where it may have been dropped, watched, and better paid."""
+
+from collections.abc import Sequence
+from datetime import timedelta
+
+import structlog
+from sqlalchemy import select, update
+from sqlalchemy.orm import Session
+
+from backend.adapters.ledger import fees, preparing, watching
+from backend.adapters.ledger.desk import Desk
+from backend.adapters.ledger.transactions import (
+    FAILED,
+    FINAL,
+    INCLUDED,
+    REPLACED,
+    SENT,
+    SIGNED,
+    UNMINED,
+    ChainTx,
+)
+
+log = structlog.get_logger("tasco.ledger")
+SEND_AGAIN = timedelta(seconds=15)
+
+
+def send_again(desk: Desk) -> int:
+    """Send what was signed and perhaps not sent, and what the node may have dropped."""
+    query = select(ChainTx).where(*desk.mine(*UNMINED), ChainTx.nonce.is_not(None))
+    with desk.database.reading() as db:
+        rows = db.scalars(query.order_by(ChainTx.nonce)).all()
+    stale = desk.now() - SEND_AGAIN
+    return broadcast(desk, [one for one in rows if one.state == SIGNED or one.changed_at < stale])
+
+
+def broadcast(desk: Desk, rows: Sequence[ChainTx]) -> int:
+    """Send transactions that are stored; an objection is noted and decides nothing."""
+    if not rows:
+        return 0
+    objections = desk.ledger.broadcast([one.raw_tx or b"" for one in rows])
+    now = desk.now()
+    marks = [
+        {"id": one.id, "state": SENT, "changed_at": now, "reason": why[:300] or None}
+        for one, why in zip(rows, objections, strict=True)
+    ]
+
+    def _mark(db: Session) -> int:
+        db.execute(update(ChainTx), marks)
+        return len(marks)
+
+    return desk.change(_mark)
+
+
+def watch(desk: Desk) -> int:
+    """Ask what became of everything that is not final."""
+    rows = _open_rows(desk)
+    if not rows:
+        return 0
+    confirmations = desk.terms.confirmations
+    found = watching.look(
+        desk.ledger, rows, signer=desk.signer.address, confirmations=confirmations
+    )
+    if not found:
+        return 0
+    moved = desk.change(lambda db: watching.store(db, found, now=desk.now()))
+    gone = {one.row_id for one in found if one.state == SENT}
+    broadcast(desk, [one for one in rows if one.id in gone])
+    return moved
+
+
+def _open_rows(desk: Desk) -> list[ChainTx]:
+    """Every attempt of each nonce that has one which is not final."""
+    query = select(ChainTx).where(*desk.mine(*UNMINED, INCLUDED))
+    with desk.database.reading() as db:
+        adopted = db.scalars(query.where(ChainTx.nonce.is_(None))).all()
+        nonces = db.scalars(query.with_only_columns(ChainTx.nonce)).all()
+        attempts = select(ChainTx).where(*desk.mine(), ChainTx.nonce.in_(set(nonces) - {None}))
+        return [*adopted, *db.scalars(attempts.order_by(ChainTx.nonce))]
+
+
+def pay_more(desk: Desk) -> int:
+    """Replace the transaction that all others wait for, if it waits too long."""
+    query = select(ChainTx).where(*desk.mine(SENT), ChainTx.nonce.is_not(None))
+    with desk.database.reading() as db:
+        row = db.scalar(query.order_by(ChainTx.nonce).limit(1))
+    now = desk.now()
+    if row is None or row.signed_at > now - desk.terms.stuck_after:
+        return 0
+    former, cap_wei = fees.Fees(row.max_fee_wei, row.tip_wei), desk.terms.wanted.cap_wei
+    offered = fees.raised(former, desk.ledger.base_fee_wei(), cap_wei=cap_wei)
+    better = preparing.replacement(row, desk.signer, offered, now=now)
+
+    def _replace(db: Session) -> int:
+        db.get_one(ChainTx, row.id).state = REPLACED
+        db.flush()
+        db.add(better)
+        return 1
+
+    desk.change(_replace)
+    log.warning("ledger.replaced", nonce=row.nonce, max_fee_wei=offered.max_wei)
+    return broadcast(desk, [better])
+
+
+def fills_gap(desk: Desk) -> bool:
+    """Send again what the node forgot although it was in blocks; tells whether it did.
+
+    Without those transactions every later one would wait for ever.
+    """
+    pending = desk.ledger.next_nonce(desk.signer.address)
+    if pending >= desk.own_nonce():
+        return False
+    query = select(ChainTx).where(*desk.mine(INCLUDED, FINAL, FAILED))
+    with desk.database.reading() as db:
+        rows = db.scalars(query.where(ChainTx.nonce >= pending).order_by(ChainTx.nonce)).all()
+    log.error("ledger.forgot", transactions=len(rows), nonce=pending)
+    undone = [one.id for one in rows if one.state != FAILED]
+    desk.change(lambda db: watching.reopen(db, undone, now=desk.now()))
+    desk.ledger.broadcast([one.raw_tx or b"" for one in rows])
+    return True
