@@ -168,6 +168,7 @@ ASKING = (
     "/(credentials|presentations)/verify",
     "/anchors/verify",
     "/demo/.*",
+    "/federated/fleet/decide",
     "/federated/(participants|rounds/.*/(updates|scores))",  # theirs to send; rounds judge it
 )
 
