@@ -18,6 +18,7 @@ from backend.features.credentials.holder import (
 )
 from backend.features.federated import (
     exports,
+    fleet_router,
     participants_router,
     registry,
     service,
@@ -53,6 +54,7 @@ from backend.units import PRINTABLE
 
 router = APIRouter(tags=["federated"], route_class=Route)
 router.include_router(participants_router.router)
+router.include_router(fleet_router.router)
 REFUSED = (NotAuthenticated, NotAllowed)
 LOOKING = allow("operator", "auditor", "participant")
 RoundId = Annotated[
