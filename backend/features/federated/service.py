@@ -1,6 +1,7 @@
 """Experiments: started as a job, conducted round by round, taken up again after a crash."""
 
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Any
 
 import structlog
@@ -56,32 +57,40 @@ def start(parts: Parts, new: RoundsNew, *, holder: Holder) -> str:
     """
     engine, now = _engine(parts, new), parts.clock.now()
     _require_mode(new, engine)
-    weights = initial_weights(new.family, new.seed)
     with parts.database.transaction() as db:
         _require_participants(db, new, engine)
         busy = queries.running_on(db, engine)
         if busy is not None:
             raise ExperimentUnderWay(f"Experiment {busy} is under way.")
-        experiment_id = new.experiment_id or new_id("fex")
-        if db.get(FederatedExperiment, experiment_id) is not None:
-            raise ExperimentKnown
-        initial, _ = storing.put(db, weights, now=now)
-        terms = new.model_dump(mode="json", exclude={"experiment_id", "engine"})
-        db.add(
-            FederatedExperiment(
-                id=experiment_id,
-                state=RUNNING,
-                engine=engine,
-                terms=terms,
-                initial_sha256=initial,
-                created_at=now,
-            )
-        )
-        db.flush()
-        lease.queue(db, experiment_id)
+        experiment_id = write_down(db, new, engine=engine, now=now)
         facts = {"engine": engine, "mode": new.mode, "strategy": new.strategy, "seed": new.seed}
         action = "federated.started"
         note(db, now=now, actor=holder.did, action=action, object_id=experiment_id, facts=facts)
+    return experiment_id
+
+
+def write_down(db: Session, new: RoundsNew, *, engine: str, now: datetime) -> str:
+    """Store the terms and the first weights of an experiment; gives its id.
+
+    Raises:
+        ExperimentKnown: If the name is taken.
+    """
+    experiment_id = new.experiment_id or new_id("fex")
+    if db.get(FederatedExperiment, experiment_id) is not None:
+        raise ExperimentKnown
+    initial, _ = storing.put(db, initial_weights(new.family, new.seed), now=now)
+    db.add(
+        FederatedExperiment(
+            id=experiment_id,
+            state=RUNNING,
+            engine=engine,
+            terms=new.model_dump(mode="json", exclude={"experiment_id", "engine"}),
+            initial_sha256=initial,
+            created_at=now,
+        )
+    )
+    db.flush()
+    lease.queue(db, experiment_id)
     return experiment_id
 
 
