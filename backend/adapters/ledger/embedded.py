@@ -6,6 +6,7 @@ receipt costs time by its distance, scanning logs by its square: receipts are re
 newest, and kept.
 """
 
+import ast
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import TimeoutError as ActorBusy
@@ -203,8 +204,11 @@ def _log(found: Mapping[str, Any]) -> Log:
 
 
 def _revert_data(failed: Exception) -> bytes:
-    """The answer of a contract that refused; the library gives it as bytes or as its text."""
-    data = failed.args[0] if failed.args else b""
+    """The answer of a contract that refused: the library gives its bytes as Python writes them."""
+    try:
+        data = ast.literal_eval(str(failed))
+    except (ValueError, SyntaxError):
+        return b""
     return data if isinstance(data, bytes) else b""
 
 

@@ -93,7 +93,8 @@ def _judged(event: Event) -> Iterator[Judged]:
             continue
         seen.add(sha256)
         score = _score(update, is_accepted=is_accepted)
-        yield Judged(sha256, str(update.get("participant")), score, is_accepted)
+        trainer = str(update.get("participant") or sha256)  # rounds need not name anybody
+        yield Judged(sha256, trainer, score, is_accepted)
 
 
 def _updates(data: Mapping[str, Any]) -> list[Mapping[str, Any]]:
