@@ -381,6 +381,8 @@ def services(arguments: "list[str]") -> None:
     if verb == "stop" and not SERVICES_VENV.python.exists():
         return
     python = ensure_environment(SERVICES_VENV, SERVICES)
+    if "superlink" in chosen and verb == "start":
+        ensure_environment(VENV, RUNTIME)  # Flower is a run-time package
     for name in chosen:
         if subprocess.run([python, str(offered[name]), verb], check=False).returncode:
             sys.exit(f"The service {name} did not {verb}.")

@@ -1,5 +1,6 @@
 """Small sites with made-up hours, and rounds as the engines' tests need them."""
 
+import time
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -69,15 +70,16 @@ def score_tasks(
     ]
 
 
-def run_rounds(exchange: Exchange, *, num_rounds: int, at_least: int, timeout_s: float) -> Weights:
-    """Train together with validated aggregation; the first three score."""
+def run_rounds(
+    exchange: Exchange, names: Sequence[str], *, num_rounds: int, timeout_s: float
+) -> Weights:
+    """Train together with validated aggregation; everybody answers, the first three score."""
     weights: Weights = initial_weights("mlp", 7)
     for round_number in range(1, num_rounds + 1):
-        names = exchange.participants()
         tasks = train_tasks(names, weights=weights, round_number=round_number)
         answers = exchange.ask(tasks, timeout_s=timeout_s)
         updates = [one for one in answers if isinstance(one, TrainAnswer)]
-        assert len(updates) >= at_least, exchange.missing()
+        assert len(updates) == len(names), exchange.missing()
         candidates = candidates_of(updates, weights)
         judges = score_tasks(names[:COMMITTEE], tasks[0], candidates)
         opinions = exchange.ask(judges, timeout_s=timeout_s)
@@ -89,10 +91,11 @@ def run_rounds(exchange: Exchange, *, num_rounds: int, at_least: int, timeout_s:
 
 def conduct(exchange: Exchange, settings: Mapping[str, str]) -> None:
     """What the ServerApp calls: the rounds, then the model's hash into a file."""
+    names, timeout_s = settings["names"].split(","), float(settings["timeout-s"])
+    until = time.monotonic() + timeout_s
+    while not set(names) <= set(exchange.participants()) and time.monotonic() < until:
+        time.sleep(1)
     weights = run_rounds(
-        exchange,
-        num_rounds=int(settings["num-rounds"]),
-        at_least=int(settings["at-least"]),
-        timeout_s=float(settings["timeout-s"]),
+        exchange, names, num_rounds=int(settings["num-rounds"]), timeout_s=timeout_s
     )
     Path(settings["out"]).write_text(content_hash(weights))

@@ -121,10 +121,7 @@ def test_private_training_gives_equal_noise_with_the_participants_key(exchange: 
 
 
 def test_equal_data_and_seed_give_an_equal_model(exchange: Exchange) -> None:
-    models = [
-        run_rounds(exchange, num_rounds=2, at_least=len(NAMES), timeout_s=PATIENT_S)
-        for _ in range(2)
-    ]
+    models = [run_rounds(exchange, NAMES, num_rounds=2, timeout_s=PATIENT_S) for _ in range(2)]
 
     assert content_hash(models[0]) == content_hash(models[1])
     assert any(np.any(array) for name, array in models[0].items() if name == "w2"), "it learned"
