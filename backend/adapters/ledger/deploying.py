@@ -68,22 +68,23 @@ class Deployer:
         places = {name: self._clone(directory, name) for name in missing}
         for name, place in places.items():
             for role in ROLES[name]:
-                self._grant(place, keccak(role.encode()), writer)
+                self.grant(place, keccak(role.encode()), writer)
         return {DIRECTORY: directory, **having, **places}
 
     def _directory(self) -> str:
         made = self._make(DIRECTORY, self.admin_delay_s, int(self.signer.address, 16))
-        self._grant(made, DEPLOYER, self.signer.address)
+        self.grant(made, DEPLOYER, self.signer.address)
         return made
 
-    def _grant(self, place: str, role: bytes, who: str) -> None:
-        self._do(place, call_of("grantRole(bytes32,address)", role, int(who, 16)))
+    def grant(self, place: str, role: bytes, who: str) -> None:
+        """Let somebody do what a role may at a contract."""
+        self.do(place, call_of("grantRole(bytes32,address)", role, int(who, 16)))
 
     def _clone(self, directory: str, name: str) -> str:
         implementation = self._make(name, self.rate.seconds_per_write, self.rate.burst)
         label, me = keccak(name.encode()), int(self.signer.address, 16)
         words = (int(implementation, 16), label, me, self.admin_delay_s, secrets.token_bytes(WORD))
-        self._do(directory, call_of("create(address,bytes32,address,uint48,bytes32)", *words))
+        self.do(directory, call_of("create(address,bytes32,address,uint48,bytes32)", *words))
         newest = self.ledger.call(directory, call_of("latest(bytes32)", label))
         entry = self.ledger.call(directory, call_of("entryOf(bytes32,uint64)", label, newest))
         return "0x" + entry[-20:].hex()
@@ -96,7 +97,12 @@ class Deployer:
             raise DeploymentFailed(f"{name} was not created.")
         return made.contract.lower()
 
-    def _do(self, to: str, data: bytes) -> None:
+    def do(self, to: str, data: bytes) -> None:
+        """One call of a contract; done when it is in a block.
+
+        Raises:
+            DeploymentFailed: If it fails or is not mined in time.
+        """
         self._send(to, data, CALL_GAS)
 
     def _send(self, to: str | None, data: bytes, gas: int) -> TxReceipt:

@@ -1,0 +1,342 @@
+"""What the chain is told of credentials and models, and where callers look it up."""
+
+import hashlib
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from eth_hash.auto import keccak
+from sqlalchemy import update
+
+from backend.adapters.events.outbox import record
+from backend.adapters.ledger.abi import address_of, call_of, number_in
+from backend.adapters.ledger.booting import CAP_WEI, UNLIMITED
+from backend.adapters.ledger.deploying import Deployer
+from backend.features.anchors.listeners import Work
+from backend.features.anchors.rounds import NOTHING
+from backend.features.anchors.statuses import AT_ONCE, tell_changes
+from backend.features.credentials.bitstrings import SIZE, decoded, is_set
+from backend.features.credentials.issuing_models import StatusEntry, StatusList
+from backend.proofs.canonical import item_id
+from tests.conftest import House, house_on
+from tests.features.test_anchors import collect, send, sender_of
+from tests.features.test_issuing import issue, signer_of, trust_own_issuer
+from tests.features.test_sessions import refused
+from tests.tables import rows_of
+
+MODEL, PARENT, UPDATES = "a1" * 32, "b2" * 32, ["c3" * 32, "d4" * 32]
+
+
+@pytest.fixture
+def trusted(house: House) -> House:
+    """A house whose own issuer is accredited."""
+    trust_own_issuer(house)
+    return house
+
+
+def revoke(house: House, credential_id: str) -> None:
+    body = {"credential_id": credential_id}
+    assert house.post("/credentials/revoke", body).status_code == 200
+
+
+def suspend(house: House, credential_id: str, *, lift: bool = False) -> None:
+    path = "/credentials/lift-suspension" if lift else "/credentials/suspend"
+    answer = house.post(path, {"credential_id": credential_id})
+    assert answer.status_code == 200, answer.text
+
+
+def bits_of(house: House, credential_id: str) -> dict[str, Any]:
+    """The bits of a credential by their purpose."""
+    answer = house.get(f"/ledger/credentials/{credential_id}")
+    assert answer.status_code == 200, answer.text
+    return {one["purpose"]: one for one in answer.json()["bits"]}
+
+
+def asked(house: House, contract: str, call: bytes) -> bytes:
+    """What the chain itself answers."""
+    place = house.get("/ledger").json()["contracts"][contract]
+    assert house.parts.ledger is not None
+    return house.parts.ledger.call(place, call)
+
+
+def issuer_of(house: House) -> int:
+    return address_of(house.get("/ledger").json()["signer"])
+
+
+def is_revoked(house: House, index: int) -> bool:
+    call = call_of("isRevoked(address,uint256)", issuer_of(house), index)
+    return number_in(asked(house, "CredentialStatus", call)) == 1
+
+
+def tell(house: House, event: str, **facts: Any) -> None:
+    with house.parts.database.transaction() as db:
+        record(db, event, facts, now=house.clock.now())
+    collect(house)
+
+
+def verdicts(house: House, sha256: str) -> list[dict[str, Any]]:
+    answer = house.get(f"/ledger/models/{sha256}")
+    assert answer.status_code == 200, answer.text
+    found: list[dict[str, Any]] = answer.json()["verdicts"]
+    return found
+
+
+def notices(house: House) -> list[dict[str, Any]]:
+    rows = rows_of(house.parts.database, "chain_notices")
+    return sorted(rows, key=lambda row: (row["created_at"], row["id"]))
+
+
+# Credentials
+
+
+def test_a_revoked_credential_is_revoked_on_the_chain(trusted: House) -> None:
+    house = trusted
+    revoked, valid = (issue(house)["credential_id"] for _ in range(2))
+    revoke(house, revoked)
+    before = bits_of(house, revoked)["revocation"]
+    collect(house)
+    send(house)
+
+    bit = bits_of(house, revoked)["revocation"]
+
+    assert (before["is_set"], before["is_set_on_chain"]) == (True, False)
+    assert (bit["is_set"], bit["is_set_on_chain"]) == (True, True)
+    (notice,) = bit["notices"]
+    assert (notice["action"], notice["status"]) == ("revoke", "final")
+    assert (notice["trust"], notice["finality"]) == ("embedded-dev", "none")
+    assert is_revoked(house, bit["index"])
+    other = bits_of(house, valid)["revocation"]
+    assert not other["is_set_on_chain"]
+    assert not is_revoked(house, other["index"])
+    assert house.get("/ledger").json()["credential_status"]["gas_used"] > 60_000
+
+
+def test_the_published_root_is_that_of_the_list_that_everybody_reads(trusted: House) -> None:
+    house = trusted
+    made = issue(house)
+    revoke(house, made["credential_id"])
+    collect(house)
+    send(house)
+
+    bit = bits_of(house, made["credential_id"])["revocation"]
+    signed = house.get(f"/credentials/status/{bit['list_id']}").json()
+    bits = decoded(signed["credentialSubject"]["encodedList"])
+    call = call_of("listOf(address,bytes32)", issuer_of(house), item_id(bit["list_id"]))
+    held = asked(house, "CredentialStatus", call)
+
+    assert is_set(bits, bit["position"])
+    assert (number_in(held), held[32:64]) == (1, hashlib.sha256(bits).digest())
+
+
+def test_a_suspension_comes_and_goes_on_the_chain_too(trusted: House) -> None:
+    house = trusted
+    credential_id = issue(house)["credential_id"]
+    shown = []
+    for lift in (False, True):
+        suspend(house, credential_id, lift=lift)
+        collect(house)
+        send(house)
+        shown.append(bits_of(house, credential_id)["suspension"]["is_set_on_chain"])
+
+    assert shown == [True, False]
+    assert not bits_of(house, credential_id)["revocation"]["notices"]
+
+
+def test_what_was_told_is_not_told_again(sqlite_house: House) -> None:
+    house = sqlite_house
+    trust_own_issuer(house)
+    revoke(house, issue(house)["credential_id"])
+    for _ in range(3):
+        collect(house)
+    told = [(one["action"], one["name"]) for one in notices(house)]
+    with house.parts.database.transaction() as db:
+        db.execute(update(StatusList).values(version=StatusList.version + 1))
+    collect(house)
+
+    assert told == [("revoke", "revocation-1"), ("publish", "revocation-1")]
+    revocations = [one for one in notices(house) if one["name"] == "revocation-1"]
+    assert len(revocations) == 2  # a state that is the same needs no root of its own
+
+
+def test_changes_of_a_list_gather_for_the_age_of_a_batch(sqlite_url: str, tmp_path: Any) -> None:
+    with house_on(sqlite_url, tmp_path, anchor_batch_age_s=600) as house:
+        trust_own_issuer(house)
+        ids = [issue(house)["credential_id"] for _ in range(4)]
+        for one in ids:
+            revoke(house, one)
+            Work(house.parts)()
+            house.clock.advance(minutes=3)
+        gathered = len(notices(house))
+        house.clock.advance(minutes=10)
+        Work(house.parts)()
+        found = [one for one in notices(house) if one["action"] == "revoke"]
+
+    assert gathered == 2  # the first alone, the others when ten minutes have passed
+    assert [len(one["facts"]["indices"]) for one in found] == [1, 3]
+
+
+def test_many_revocations_share_transactions_in_ascending_order(sqlite_house: House) -> None:
+    house = sqlite_house
+    now, count = house.clock.now(), 2 * AT_ONCE + 50
+    with house.parts.database.transaction() as db:
+        for number in (1, 2):
+            name, url = f"revocation-{number}", f"https://lists.example/{number}"
+            kept = {"purpose": "revocation", "version": 1, "changed_at": now}
+            db.add(StatusList(id=name, url=url, number=number, assigned=count, **kept))
+            db.flush()
+            for i in range(count if number == 1 else 1):
+                entry = {"list_id": name, "position": 7 * i, "is_set": True}
+                db.add(StatusEntry(credential_id=f"urn:{number}:{i}", **entry))
+
+    told = tell_changes(house.parts.database, timedelta(), now=now)
+    send(house)
+
+    revocations = [one["facts"]["indices"] for one in notices(house) if one["action"] == "revoke"]
+    indices = [one for chunk in revocations for one in chunk]
+    assert told == 2
+    assert [len(chunk) for chunk in revocations] == [AT_ONCE, AT_ONCE, 50, 1]
+    assert indices == sorted(indices)
+    assert indices[-1] == SIZE  # the second list begins where the first one ends
+    assert all(is_revoked(house, one) for one in (0, 7 * (count - 1), SIZE))
+
+
+def test_a_paused_contract_takes_revocations_and_nothing_else(sqlite_house: House) -> None:
+    house = sqlite_house
+    trust_own_issuer(house)
+    first, second = (issue(house)["credential_id"] for _ in range(2))
+    suspend(house, first)
+    collect(house)
+    send(house)
+    _pause(house)
+
+    suspend(house, first, lift=True)
+    revoke(house, second)
+    collect(house)
+    while sender_of(house).step():
+        pass
+
+    state = house.get("/ledger").json()
+    assert (state["state"], "EnforcedPause" in state["reason"]) == ("waiting", True)
+    assert bits_of(house, second)["revocation"]["is_set_on_chain"]
+    suspension = bits_of(house, first)["suspension"]
+    assert (suspension["is_set"], suspension["is_set_on_chain"]) == (False, True)
+
+
+def _pause(house: House) -> None:
+    """Pause the contract of statuses, as its administrator: whoever deployed it."""
+    signer = sender_of(house)._desk.signer  # noqa: SLF001 - only a test needs its key
+    ledger, place = house.parts.ledger, house.get("/ledger").json()["contracts"]["CredentialStatus"]
+    assert ledger is not None
+    deployer = Deployer(ledger, signer, CAP_WEI, UNLIMITED)
+    deployer.grant(place, keccak(b"PAUSER_ROLE"), signer.address)
+    deployer.do(place, call_of("pause()"))
+
+
+def test_a_new_process_tells_its_own_chain_everything_again(sqlite_url: str, tmp_path: Any) -> None:
+    with house_on(sqlite_url, tmp_path) as house:
+        trust_own_issuer(house)
+        credential_id = issue(house)["credential_id"]
+        revoke(house, credential_id)
+        tell(house, "model.registered", model_id="mdl_1", sha256=MODEL, status="champion")
+        send(house)
+    with house_on(sqlite_url, tmp_path) as house:
+        send(house)
+
+        assert bits_of(house, credential_id)["revocation"]["is_set_on_chain"]
+        (one,) = verdicts(house, MODEL)
+        assert (one["status"], one["round_number"]) == ("final", 1)
+        states = [one["state"] for one in rows_of(house.parts.database, "chain_txs")]
+        assert states.count("superseded") == states.count("final")
+
+
+# Models
+
+
+def test_a_closed_round_is_opened_on_the_chain_with_a_verdict_on_every_update(
+    house: House,
+) -> None:
+    updates = [
+        {"sha256": UPDATES[0], "verdict": "accepted", "score": 0.91, "norm": 1.5},
+        {"sha256": UPDATES[1], "verdict": "rejected_quality", "score": -3.0, "norm": 9.0},
+        {"sha256": UPDATES[1], "verdict": "accepted", "score": 1.0, "norm": 9.0},  # a copy
+    ]
+    closed = {"round_id": "frd_1", "parent_sha256": PARENT, "model_sha256": MODEL}
+    tell(house, "federated.round.closed", **closed, updates=updates)
+    send(house)
+
+    (model,) = verdicts(house, MODEL)
+    (good,), (bad,) = (verdicts(house, one) for one in UPDATES)
+
+    assert (model["status"], model["is_accepted"], model["name"]) == ("final", True, "frd_1")
+    assert (good["score"], good["is_accepted"]) == (9_100, True)
+    assert (bad["score"], bad["is_accepted"]) == (0, False)
+    assert len({one["trainer"] for one in (model, good, bad)}) == 3
+    assert {one["round_number"] for one in (model, good, bad)} == {1}
+    for one in (MODEL, *UPDATES):
+        call = call_of("isSigned(uint64,bytes32)", 1, bytes.fromhex(one))
+        assert number_in(asked(house, "ModelRegistry", call)) == 1
+    opened = asked(house, "ModelRegistry", call_of("roundOf(uint64)", 1))
+    (item,) = [one for one in rows_of(house.parts.database, "anchor_items") if one["kind"] == 5]
+    assert (opened[:32].hex(), opened[32:64]) == (PARENT, bytes(item["item_hash"]))
+    assert house.get("/ledger").json()["models"]["waiting"] == 0
+
+
+def test_a_challenger_is_judged_when_it_is_promoted(sqlite_house: House) -> None:
+    house = sqlite_house
+    facts = {"model_id": "mdl_1", "sha256": MODEL}
+    tell(house, "model.registered", **facts, status="challenger", score=float("nan"))
+    send(house)
+    refused(house.get(f"/ledger/models/{MODEL}"), 404, "model_unknown")
+    tell(house, "model.promoted", **facts)
+    send(house)
+
+    (one,) = verdicts(house, MODEL)
+
+    assert (one["is_accepted"], one["score"], one["status"]) == (True, 10_000, "final")
+    assert [one["action"] for one in notices(house)] == ["open", "verdict"]
+
+
+@pytest.mark.parametrize("sha256", [None, "", "cd", "zz" * 32, NOTHING, 5, ["a1" * 32]])
+def test_a_model_without_a_hash_is_anchored_and_opens_no_round(
+    sqlite_house: House, sha256: object
+) -> None:
+    house = sqlite_house
+    tell(house, "model.registered", model_id="mdl_1", sha256=sha256, status="champion")
+    tell(house, "federated.round.closed", round_id="frd_1", model_sha256=sha256, updates={"a": 1})
+
+    assert notices(house) == []
+    kinds = [one["kind"] for one in rows_of(house.parts.database, "anchor_items")]
+    assert sorted(kinds) == [4, 5]
+
+
+def test_a_round_told_twice_is_opened_once(sqlite_house: House) -> None:
+    house = sqlite_house
+    for _ in range(2):
+        tell(house, "federated.round.closed", round_id="frd_1", model_sha256=MODEL)
+    send(house)
+
+    rounds = number_in(asked(house, "ModelRegistry", call_of("rounds()")))
+
+    assert rounds == len([one for one in notices(house) if one["action"] == "open"]) == 1
+    assert len(verdicts(house, MODEL)) == 1
+
+
+def test_who_was_never_told_of_is_not_found(sqlite_house: House) -> None:
+    refused(sqlite_house.get("/ledger/credentials/urn:uuid:1"), 404, "status_unknown")
+    refused(sqlite_house.get(f"/ledger/models/{MODEL}"), 404, "model_unknown")
+    assert sqlite_house.get("/ledger/models/abc").status_code == 422
+
+
+def test_the_chain_names_nobody(trusted: House) -> None:
+    house = trusted
+    made = issue(house)
+    revoke(house, made["credential_id"])
+    update_ = {"sha256": UPDATES[0], "participant": "site_hq", "verdict": "accepted", "score": 1}
+    tell(house, "federated.round.closed", round_id="f", model_sha256=MODEL, updates=[update_])
+    send(house)
+
+    sent = b"".join(one["raw_tx"] for one in rows_of(house.parts.database, "chain_txs"))
+
+    for name in (made["credential_id"], made["subject_did"], signer_of(house), "site_hq"):
+        assert name.encode() not in sent
+        assert hashlib.sha256(name.encode()).digest()[-20:] not in sent
