@@ -80,6 +80,57 @@ def send(
     typer.echo(f"{sent.taken} points sent, {sent.refused} refused and set aside.")
 
 
+@app.command("train")
+def join_rounds(
+    *,
+    url: Annotated[str, typer.Option(help="Address of the service, as it calls itself")],
+    site: Annotated[str, typer.Option(help="Id of the site")],
+    key: Annotated[Path, typer.Option(help="The gateway's key.pem (Ed25519)")],
+    data: Annotated[
+        Path, typer.Option(help="CSV: timestamp, energy_kwh by hour", exists=True, dir_okay=False)
+    ],
+    token: Annotated[
+        Path | None, typer.Option(help="File with its access token, read for every request")
+    ] = None,
+    did: Annotated[str | None, typer.Option(help="DID of the key, if not its did:key")] = None,
+    series: Annotated[str | None, typer.Option(help="Value of the file's column site")] = None,
+    timezone: Annotated[str, typer.Option(help="IANA zone of the site")] = "UTC",
+    country: Annotated[str | None, typer.Option(help="Whose holidays count, ISO 3166")] = None,
+    idle_s: Annotated[
+        float, typer.Option(min=0, help="End when nothing was asked for so long; 0 goes on")
+    ] = 0.0,
+    poll_s: Annotated[float, typer.Option(min=0.01, help="Seconds between questions")] = 2.0,
+) -> None:
+    """Take part in federated rounds: train and score here, send signed updates, keep the data."""
+    from backend.edge.asking import ServiceAway  # noqa: PLC0415 - slow to load
+    from backend.edge.learning import Gateway, take_part  # noqa: PLC0415
+    from backend.edge.proofs import KeyRefused, Pass, key_in  # noqa: PLC0415
+    from backend.edge.series import DataRefused, examples_in  # noqa: PLC0415
+
+    try:
+        gateway = Gateway(
+            url=url,
+            site_id=site,
+            key=key_in(key),
+            examples=examples_in(data, series=series, timezone=timezone, country=country),
+            holder=(lambda: Pass.of_files(key=key, token=token)) if token else None,
+            did=did,
+        )
+        gateway.enrol()
+        done = take_part(gateway, idle_s=idle_s, poll_s=poll_s, told_of=_complain)
+    except (DataRefused, KeyRefused, ServiceAway) as refused:
+        _stop(str(refused))
+    typer.echo(
+        f"{done.trained} updates and {done.scored} scores sent, {len(done.refused)} refused."
+    )
+    for reason in sorted(set(done.refused)):
+        typer.echo(f"  {done.refused.count(reason)} {reason}")
+
+
+def _complain(text: str) -> None:
+    typer.echo(text, err=True)
+
+
 @app.command()
 def predict(
     bundles: Annotated[list[Path], typer.Argument(help="Bundles", exists=True, dir_okay=False)],

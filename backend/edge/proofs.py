@@ -41,13 +41,7 @@ class Pass:
         said = _private_text(token).strip()
         if not said or any(one.isspace() for one in said):
             raise KeyRefused(f"{token} holds no access token")
-        try:
-            loaded = load_pem_private_key(_private_text(key).encode(), password=None)
-        except (ValueError, TypeError, UnsupportedAlgorithm) as error:
-            raise KeyRefused(f"{key} is no key, or a locked one") from error
-        if not isinstance(loaded, Ed25519PrivateKey):
-            raise KeyRefused(f"{key} is no Ed25519 key")
-        return cls(said, loaded)
+        return cls(said, key_in(key))
 
     def headers(self, *, method: str, url: str, now: datetime) -> dict[str, str]:
         """The headers of one request: the token and a fresh proof, good for a minute.
@@ -73,6 +67,21 @@ class Pass:
         signed = ".".join(_base64url(json.dumps(part).encode()) for part in (header, claims))
         proof = f"{signed}.{_base64url(self.key.sign(signed.encode()))}"
         return {"Authorization": f"DPoP {self.token}", "DPoP": proof}
+
+
+def key_in(path: Path) -> Ed25519PrivateKey:
+    """The key in a wallet's `key.pem`.
+
+    Raises:
+        KeyRefused: If it cannot be read, others may read it, or it is of another kind.
+    """
+    try:
+        loaded = load_pem_private_key(_private_text(path).encode(), password=None)
+    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
+        raise KeyRefused(f"{path} is no key, or a locked one") from error
+    if not isinstance(loaded, Ed25519PrivateKey):
+        raise KeyRefused(f"{path} is no Ed25519 key")
+    return loaded
 
 
 def _private_text(path: Path) -> str:

@@ -90,16 +90,19 @@ def get_task(
     round_id: RoundId,
     db: ReadDb,
     holder: CurrentHolder,
+    parts: CurrentParts,
     site_id: Annotated[str | None, Query(max_length=64, pattern=NAME)] = None,
 ) -> TaskView | Response:
     """Say what a site is asked to do: train, score, or nothing; `current` finds the round."""
     if round_id != tasking.CURRENT:
         updating.require_round(db, round_id)
+    now = parts.clock.now()
     mine = [one.site_id for one in enrolling.of_did(db, holder.did)]
     if holder.assurance == "simulated" and site_id is not None:
         mine = [site_id]
     for name in mine:
-        task = tasking.task_for(db, round_id, name) if site_id in (None, name) else None
+        is_asked = site_id in (None, name)
+        task = tasking.task_for(db, round_id, name, now=now) if is_asked else None
         if task is not None:
             return task
     return Response(status_code=HTTPStatus.NO_CONTENT, headers={"Retry-After": "1"})

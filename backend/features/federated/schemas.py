@@ -235,6 +235,7 @@ class TaskView(BaseModel):
     settings: dict[str, Any] | None = Field(description="How to train")
     candidates: dict[str, str] = Field(description="Updates to score: npz, base64, by hash")
     deadline_at: UtcDatetime | None
+    asked_at: UtcDatetime = Field(description="The service's time, by which statements expire")
 
 
 class ScoresNew(Body):

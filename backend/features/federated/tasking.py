@@ -2,6 +2,7 @@
 
 import base64
 from dataclasses import asdict
+from datetime import datetime
 
 from sqlalchemy.orm import Session
 
@@ -21,7 +22,7 @@ from backend.federation.weights import to_npz
 CURRENT = "current"
 
 
-def task_for(db: Session, round_id: str, site_id: str) -> TaskView | None:
+def task_for(db: Session, round_id: str, site_id: str, *, now: datetime) -> TaskView | None:
     """The task of a participant in a round; None if there is nothing for it to do.
 
     Raises:
@@ -34,30 +35,36 @@ def task_for(db: Session, round_id: str, site_id: str) -> TaskView | None:
     terms = Terms.of(db.get_one(FederatedExperiment, current.experiment_id))
     if current.state == COLLECTING and site_id in current.selected:
         sent = {one.participant for one in queries.updates_of(db, current.id)}
-        return None if site_id in sent else _train(db, current, terms, site_id)
+        return None if site_id in sent else _train(db, current, terms, site_id, now)
     if current.state == VALIDATING and site_id in current.committee:
         said = {one.participant for one in queries.validations_of(db, current.id)}
-        return None if site_id in said else _score(db, current, terms, site_id)
+        return None if site_id in said else _score(db, current, terms, site_id, now)
     return None
 
 
-def _train(db: Session, current: FederatedRound, terms: Terms, site_id: str) -> TaskView:
-    view = _view(db, current, terms, site_id)
+def _train(
+    db: Session, current: FederatedRound, terms: Terms, site_id: str, now: datetime
+) -> TaskView:
+    view = _view(db, current, terms, site_id, now)
     return view.model_copy(update={"kind": "train", "settings": asdict(terms.settings)})
 
 
-def _score(db: Session, current: FederatedRound, terms: Terms, site_id: str) -> TaskView | None:
+def _score(
+    db: Session, current: FederatedRound, terms: Terms, site_id: str, now: datetime
+) -> TaskView | None:
     """Candidates go by their hash: a member need not know whose update it scores."""
     sent = judging.Sent.read(db, current, terms)
     wanted = judging.candidates(sent, terms)
     if not wanted:
         return None
     coded = {sent.hashes[name]: _coded(to_npz(delta)) for name, delta in wanted.items()}
-    view = _view(db, current, terms, site_id)
+    view = _view(db, current, terms, site_id, now)
     return view.model_copy(update={"kind": "score", "candidates": coded})
 
 
-def _view(db: Session, current: FederatedRound, terms: Terms, site_id: str) -> TaskView:
+def _view(
+    db: Session, current: FederatedRound, terms: Terms, site_id: str, now: datetime
+) -> TaskView:
     return TaskView.model_validate(
         {
             "kind": "train",
@@ -71,6 +78,7 @@ def _view(db: Session, current: FederatedRound, terms: Terms, site_id: str) -> T
             "settings": None,
             "candidates": {},
             "deadline_at": current.deadline_at,
+            "asked_at": now,
         }
     )
 
