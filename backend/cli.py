@@ -18,6 +18,7 @@ from backend.edge import commands as edge_commands
 from backend.features.anchors import commands as anchor_commands
 from backend.features.credentials import admin_commands, wallet_cli
 from backend.features.demo import telemetry_commands
+from backend.features.federated import node_commands
 from backend.features.forecasts import backtest_commands, vehicle_commands
 
 if TYPE_CHECKING:
@@ -39,6 +40,7 @@ app.command("verify")(anchor_commands.verify)
 app.add_typer(edge_commands.app, name="edge")
 app.add_typer(telemetry_commands.app, name="telemetry")
 app.add_typer(vehicle_commands.app, name="forecasts")
+app.add_typer(node_commands.app, name="supernode")
 app.command()(backtest_commands.backtest)
 imports.command("regressors")(backtest_commands.import_regressors)
 console = Console(no_color="NO_COLOR" in os.environ, highlight=False)

@@ -17,6 +17,7 @@ from backend.adapters.events.bus import InProcessBus
 from backend.adapters.events.relay import Relay
 from backend.adapters.federation.embedded import EmbeddedExchange
 from backend.adapters.federation.exchange import Exchange
+from backend.adapters.federation.superlink import SuperLink, superlink_at
 from backend.adapters.ledger.embedded import EmbeddedLedger
 from backend.adapters.ledger.json_rpc import JsonRpcLedger
 from backend.adapters.ledger.ledger import Ledger
@@ -114,6 +115,17 @@ def open_ledger(address: str | None) -> Ledger | None:
 def embedded_exchange(examples: Mapping[str, Examples]) -> Exchange:
     """The embedded engine of federated rounds: participants are threads of this process."""
     return EmbeddedExchange(examples)
+
+
+def open_superlink(settings: Settings) -> SuperLink:
+    """The Flower SuperLink that the settings name.
+
+    Raises:
+        ValueError: If they name none.
+    """
+    if settings.federation_ca_file is None:
+        raise ValueError("TASCO_FEDERATION_CA_FILE has to name the SuperLink's authority.")
+    return superlink_at(settings.federation_url, ca_file=settings.federation_ca_file)
 
 
 def migrate(url: str) -> None:

@@ -50,6 +50,7 @@ class Settings(BaseSettings):
     anchor_batch_size: int = Field(default=1_000, ge=1, le=100_000)
     anchor_batch_age_s: float | None = Field(default=None, ge=0)
     federation_url: str = Field(default="memory://", pattern=r"^(memory|https?|flower)://[^\s]*$")
+    federation_ca_file: Path | None = None
     audit_head_s: float = Field(default=3_600.0, ge=1)
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["console", "json"] = "console"

@@ -14,7 +14,7 @@ from backend.database import new_id
 from backend.features.credentials.audit import note
 from backend.features.credentials.holder import Holder
 from backend.features.credentials.issuer import service_issuer
-from backend.features.federated import embedded, lease, queries, storing
+from backend.features.federated import embedded, flower, lease, queries, storing
 from backend.features.federated.conductor import Chair, conduct
 from backend.features.federated.database_exchange import DatabaseExchange
 from backend.features.federated.lease import LeaseLost
@@ -128,6 +128,8 @@ def work_on(parts: Parts, experiment_id: str, report: Report) -> dict[str, Any]:
     """Conduct an experiment to its end; gives its summary."""
     with parts.database.reading() as db:
         experiment = require_experiment(db, experiment_id)
+    if experiment.engine == FLOWER:
+        return flower.follow(parts, experiment_id, report)
     chair = _chair(parts, experiment, report)
     try:
         summary = conduct(chair, experiment_id)

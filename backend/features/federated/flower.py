@@ -1,0 +1,140 @@
+"""The engine behind a SuperLink: a run is submitted there, and followed by its rounds here."""
+
+import time
+from contextlib import suppress
+from datetime import datetime
+from http import HTTPStatus
+from pathlib import Path
+from typing import Any
+
+import structlog
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import load_ssh_public_key
+from sqlalchemy.orm import Session
+
+from backend.adapters.federation.superlink import SuperLink, SuperLinkUnavailable
+from backend.adapters.verifier.dids import did_key
+from backend.adapters.verifier.keys import KeyKind, kind_of
+from backend.components import Parts, open_superlink
+from backend.features.credentials.audit import note
+from backend.features.federated import lease, queries
+from backend.features.federated.flower_app import EXPERIMENT
+from backend.features.federated.models import (
+    CLOSED,
+    FAILED,
+    FLOWER,
+    RUNNING,
+    FederatedExperiment,
+    FederatedParticipant,
+)
+from backend.features.federated.problems import ExperimentFailed
+from backend.features.federated.queries import ACTIVE
+from backend.features.jobs.service import Report
+from backend.problems import Problem
+
+log = structlog.get_logger("tasco.federated")
+CONDUCT = "backend.features.federated.flower_app:conduct_run"
+FINISHED = "finished"
+REGISTERED, OPERATOR = "registered", "operator"
+MAKE_A_KEY = "A SuperNode needs a P-384 key: ssh-keygen -t ecdsa -b 384 -N '' -f FILE makes one."
+LOOK_S = 1.0
+LOOKS_PER_STATUS = 10  # asking the SuperLink costs a process, looking at our rounds nothing
+
+
+class SuperLinkAway(Problem):
+    """The SuperLink does not answer, or refuses."""
+
+    status = HTTPStatus.SERVICE_UNAVAILABLE
+    fix = "See that the SuperLink of TASCO_FEDERATION_URL runs; the experiment is taken up again."
+
+
+class KeyNotForNode(ValueError):
+    """A key that is no P-384 key in OpenSSH format."""
+
+
+def follow(parts: Parts, experiment_id: str, report: Report) -> dict[str, Any]:
+    """Submit an experiment and follow it to its end; gives its summary.
+
+    Raises:
+        SuperLinkAway: If the SuperLink cannot be asked.
+        ExperimentFailed: If the run ended without a model.
+    """
+    link = open_superlink(parts.settings)
+    try:
+        run_id = link.submit(CONDUCT, {EXPERIMENT: experiment_id})
+        log.info("federated.submitted", experiment_id=experiment_id, run_id=run_id)
+        status = _until_it_ends(parts, link, experiment_id, run_id, report)
+    except SuperLinkUnavailable as away:
+        raise SuperLinkAway(str(away)) from away
+    return _outcome(parts, experiment_id, status)
+
+
+def enrol(db: Session, site_id: str, did: str, *, now: datetime) -> None:
+    """Enrol a site whose SuperNode is let in.
+
+    The operator's word is all there is for it, and the assurance says so.
+    """
+    row = db.get(FederatedParticipant, (site_id, FLOWER)) or FederatedParticipant(
+        site_id=site_id, engine=FLOWER, strikes=0, standing={}, enrolled_at=now
+    )
+    row.did, row.assurance, row.state = did, REGISTERED, ACTIVE
+    db.add(row)
+    facts, action = {"engine": FLOWER, "assurance": REGISTERED}, "federated.enrolled"
+    note(db, now=now, actor=OPERATOR, action=action, object_id=site_id, facts=facts)
+
+
+def did_of_node(public_key: Path) -> str:
+    """The did:key of a SuperNode's key.
+
+    Raises:
+        KeyNotForNode: If it is no P-384 key.
+    """
+    try:
+        key = load_ssh_public_key(public_key.read_bytes())
+    except ValueError as bad:
+        raise KeyNotForNode(MAKE_A_KEY) from bad
+    if not isinstance(key, ec.EllipticCurvePublicKey) or kind_of(key) is not KeyKind.P384:
+        raise KeyNotForNode(MAKE_A_KEY)
+    return did_key(key)
+
+
+def _until_it_ends(
+    parts: Parts, link: SuperLink, experiment_id: str, run_id: str, report: Report
+) -> str:
+    """Look until the experiment or its run is over; gives the run's last known status."""
+    status = "submitted"
+    while not status.startswith(FINISHED):
+        for _ in range(LOOKS_PER_STATUS):
+            if not _is_running(parts, experiment_id, report):
+                return status
+            time.sleep(LOOK_S)
+        status = link.status(run_id)
+    return status
+
+
+def _is_running(parts: Parts, experiment_id: str, report: Report) -> bool:
+    """Whether the experiment goes on; while its process starts, nobody else is to take it."""
+    with parts.database.reading() as db:
+        row = db.get_one(FederatedExperiment, experiment_id)
+        state, wanted = row.state, int(row.terms["num_rounds"])
+        done = [
+            one for one in queries.rounds_of(db, experiment_id) if one.state in (CLOSED, FAILED)
+        ]
+    report(min(len(done) / wanted, 1.0), f"{experiment_id}: round {len(done) + 1} of {wanted}")
+    with suppress(lease.LeaseLost), parts.database.transaction() as db:
+        lease.renew(db, experiment_id, lease.QUEUED, lease_s=lease.QUEUED_S)
+    return state == RUNNING
+
+
+def _outcome(parts: Parts, experiment_id: str, status: str) -> dict[str, Any]:
+    """The summary of an experiment whose run is over; one that it left open has failed."""
+    with parts.database.transaction() as db:
+        row = db.get_one(FederatedExperiment, experiment_id)
+        if row.state == RUNNING:
+            row.state, row.finished_at = FAILED, parts.clock.now()
+            row.reason = f"the run on the SuperLink is {status}"
+        summary, reason = dict(row.summary or {}), row.reason
+        has_failed = row.state == FAILED
+    if has_failed:
+        raise ExperimentFailed(reason or "no round gave a model")
+    return summary

@@ -1,0 +1,68 @@
+"""What a run on a SuperLink does: the same conductor, in the SuperLink's own process.
+
+That process reads its settings as this service does (`TASCO_DATABASE_URL` and the others in the
+environment in which the SuperLink was started), so nothing secret travels with the run.
+"""
+
+from collections.abc import Mapping, Sequence
+from contextlib import closing
+
+import structlog
+
+from backend.adapters.artifacts.files import ArtifactFiles
+from backend.adapters.federation.exchange import Exchange
+from backend.clock import SystemClock
+from backend.database import Database
+from backend.features.federated import queries
+from backend.features.federated.conductor import Chair, conduct
+from backend.features.federated.lease import LeaseLost
+from backend.features.federated.models import FLOWER
+from backend.federation.tasks import Answer, Task
+from backend.settings import read_settings
+
+log = structlog.get_logger("tasco.federated")
+EXPERIMENT = "experiment-id"
+
+
+class Enrolled:
+    """An exchange of which only those are asked who are enrolled here, too.
+
+    A SuperLink may serve others, and a site can be barred here while its node is still let in.
+    """
+
+    def __init__(self, exchange: Exchange, database: Database) -> None:
+        self._exchange, self._database = exchange, database
+
+    def participants(self) -> Sequence[str]:
+        """Who is connected and enrolled, in order of their names."""
+        with self._database.reading() as db:
+            enrolled = set(queries.active_names(db, FLOWER))
+        return [name for name in self._exchange.participants() if name in enrolled]
+
+    def ask(self, tasks: Sequence[Task], *, timeout_s: float) -> list[Answer]:
+        """Bring each task to its node; see `Exchange`."""
+        return self._exchange.ask(tasks, timeout_s=timeout_s)
+
+    def missing(self) -> Mapping[str, str]:
+        """Why who was asked last and did not answer did not."""
+        return self._exchange.missing()
+
+    def close(self) -> None:
+        """Let go of the nodes."""
+        self._exchange.close()
+
+
+def conduct_run(exchange: Exchange, settings: Mapping[str, str]) -> None:
+    """Conduct the experiment that a run's settings name."""
+    own, experiment_id = read_settings(), settings[EXPERIMENT]
+    with closing(Database(own.database_url)) as database:
+        files = ArtifactFiles(own.artifacts_dir)
+        enrolled = Enrolled(exchange, database)
+        try:
+            conduct(Chair(database, enrolled, SystemClock(), _unseen, files), experiment_id)
+        except LeaseLost:
+            log.warning("federated.conducted_elsewhere", experiment_id=experiment_id)
+
+
+def _unseen(_share: float, _stage: str) -> None:
+    """Whoever follows the run reads its rounds."""
