@@ -52,6 +52,15 @@ class KeyNotForNode(ValueError):
     """A key that is no P-384 key in OpenSSH format."""
 
 
+def is_set_up(parts: Parts) -> bool:
+    """Whether the settings name a SuperLink."""
+    try:
+        open_superlink(parts.settings)
+    except ValueError:
+        return False
+    return True
+
+
 def follow(parts: Parts, experiment_id: str, report: Report) -> dict[str, Any]:
     """Submit an experiment and follow it to its end; gives its summary.
 

@@ -38,7 +38,7 @@ class EngineAway(Problem):
     """This service is not set up for this engine."""
 
     status = HTTPStatus.CONFLICT
-    fix = "Leave engine out, or set TASCO_FEDERATION_URL."
+    fix = "Leave engine out, or set TASCO_FEDERATION_URL and TASCO_FEDERATION_CA_FILE."
 
 
 class ModeNotSupported(Problem):

@@ -98,7 +98,7 @@ def _engine(parts: Parts, new: RoundsNew) -> str:
     """The engine that was asked for, else the one that is set."""
     usual = {"memory": EMBEDDED, "http": EDGE, "https": EDGE, "flower": FLOWER}
     engine = new.engine or usual[parts.settings.federation_url.partition(":")[0]]
-    if engine == FLOWER and not parts.settings.federation_url.startswith("flower:"):
+    if engine == FLOWER and not flower.is_set_up(parts):
         raise EngineAway
     return engine
 

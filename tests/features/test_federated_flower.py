@@ -1,0 +1,142 @@
+"""Rounds through a Flower SuperLink, from the request to the model in the registry."""
+
+import os
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from backend.adapters.federation.superlink import SuperLink
+from backend.features.federated import flower
+from backend.features.federated.models import FLOWER
+from backend.features.forecasts.queries import history_of
+from backend.features.sites.models import Site
+from tests.adapters.federation.supernodes import (
+    CA,
+    HOURS_FILE,
+    end,
+    free_port,
+    new_node,
+    open_superlink,
+)
+from tests.conftest import House, house_on
+from tests.features.federated_sites import ROUNDS, add_sites, experiment, train
+from tests.tables import rows_of
+
+SITES, JOB_S = 3, 170
+ZONE = "Europe/Helsinki"
+TERMS = {"num_rounds": 1, "min_available_clients": SITES}
+needs_superlink = pytest.mark.skipif(
+    "TASCO_TEST_SUPERLINK" not in os.environ, reason="python3 run.py services superlink"
+)
+
+
+@pytest.fixture
+def link(sqlite_url: str, tmp_path: Path) -> Iterator[SuperLink]:
+    """A SuperLink whose runs find this test's database."""
+    variables = {
+        "TASCO_PROFILE": "demo",
+        "TASCO_DATABASE_URL": sqlite_url,
+        "TASCO_ARTIFACTS_DIR": str(tmp_path / "artifacts"),
+    }
+    with open_superlink(tmp_path / "superlink", variables) as opened:
+        yield opened
+
+
+def write_history(house: House, site_id: str, file: Path) -> None:
+    """The hours that the service knows of a site, as the file of the site's own node."""
+    with house.parts.database.reading() as db:
+        history = history_of(db, db.get_one(Site, site_id), until=house.clock.now())
+    rows = [
+        f"{(history.start + timedelta(hours=at)).isoformat()},{float(energy)!r}"
+        for at, energy in enumerate(history.energy_kwh)
+    ]
+    file.write_text("\n".join(["timestamp,energy_kwh", *rows]) + "\n")
+
+
+def result_of(house: House, job_id: str) -> dict[str, Any]:
+    """The job when it is over."""
+    until = time.monotonic() + JOB_S
+    while True:
+        job: dict[str, Any] = house.get(f"/jobs/{job_id}").json()
+        if job["state"] in ("succeeded", "failed") or time.monotonic() > until:
+            return job
+        time.sleep(0.5)
+
+
+@needs_superlink
+def test_supernodes_come_to_the_model_that_the_sites_of_this_service_come_to(
+    link: SuperLink, sqlite_url: str, tmp_path: Path
+) -> None:
+    settings = {"federation_url": f"flower://{link.address}", "federation_ca_file": CA}
+    with house_on(sqlite_url, tmp_path, **settings) as house, ExitStack() as stack:
+        for name in add_sites(house, SITES):
+            node = new_node(tmp_path / name, name)
+            write_history(house, name, node.folder / HOURS_FILE)
+            link.register(name, node.public_key)
+            with house.parts.database.transaction() as db:
+                did = flower.did_of_node(node.public_key)
+                flower.enrol(db, name, did, now=house.clock.now())
+            stack.callback(end, node.start(link, timezone=ZONE))
+
+        here = experiment(house, train(house, engine="embedded", **TERMS))
+        job = house.post(ROUNDS, {**TERMS, "deadline_s": JOB_S}).json()
+        done = result_of(house, job["id"])
+
+        assert done["state"] == "succeeded", (done, (tmp_path / "superlink" / "log").read_text())
+        there = experiment(house, done["result"])
+        assert there["engine"] == FLOWER
+        assert there["rounds"][0]["accepted"] == here["rounds"][0]["accepted"] == SITES
+        assert there["model_sha256"] == here["model_sha256"]
+
+
+def test_a_superlink_that_does_not_answer_fails_the_job_and_leaves_the_experiment(
+    sqlite_url: str, tmp_path: Path
+) -> None:
+    settings = {"federation_url": f"flower://127.0.0.1:{free_port()}", "federation_ca_file": CA}
+    with house_on(sqlite_url, tmp_path, **settings) as house:
+        for name in add_sites(house, SITES):
+            with house.parts.database.transaction() as db:
+                flower.enrol(db, name, f"did:key:{name}", now=house.clock.now())
+
+        job = house.post(ROUNDS, {**TERMS, "experiment_id": "waiting"}).json()
+        done = result_of(house, job["id"])
+
+        assert (done["state"], done["error"]["code"]) == ("failed", "super_link_away")
+        assert house.get("/federated/experiments/waiting").json()["state"] == "running"
+
+
+def test_a_superlink_without_its_authority_is_refused_before_anything_starts(
+    sqlite_url: str, tmp_path: Path
+) -> None:
+    settings = {"federation_url": "flower://127.0.0.1:9"}
+    with house_on(sqlite_url, tmp_path, **settings) as house:
+        add_sites(house, SITES)
+
+        answer = house.post(ROUNDS, TERMS)
+
+        assert (answer.status_code, answer.json()["code"]) == (409, "engine_away")
+
+
+def test_a_site_is_enrolled_with_the_key_of_its_node(house: House, tmp_path: Path) -> None:
+    house.site("site_depot")
+    node = new_node(tmp_path / "depot", "site_depot")
+
+    with house.parts.database.transaction() as db:
+        did = flower.did_of_node(node.public_key)
+        flower.enrol(db, "site_depot", did, now=house.clock.now())
+
+    [row] = rows_of(house.parts.database, "federated_participants")
+    assert (row["engine"], row["assurance"], row["did"]) == (FLOWER, "registered", did)
+    assert did.startswith("did:key:z82")  # the multicodec of P-384
+
+
+def test_another_kind_of_key_is_no_key_for_a_node(tmp_path: Path) -> None:
+    (tmp_path / "key.pub").write_text("ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIA== someone")
+
+    with pytest.raises(flower.KeyNotForNode, match="P-384"):
+        flower.did_of_node(tmp_path / "key.pub")
