@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from backend.federation.checking import Finding, Rules, Verdict, check
+from backend.federation.checking import Finding, Rules, Verdict, check, scaled
 from backend.federation.committee import Opinion, judge
 from backend.federation.fixed_point import decode, encode
 from backend.federation.networks import FloatArray
@@ -68,9 +68,9 @@ class Aggregate:
 def candidates_of(
     answers: Sequence[TrainAnswer], weights: Weights, rules: Rules = USUAL
 ) -> dict[str, Weights]:
-    """The clipped updates that go to the committee, by sender."""
-    findings = check(answers, weights, rules)
-    return {one.participant: one.delta for one in findings if one.verdict is Verdict.ACCEPTED}
+    """What the committee tries, by sender: the part of each clipped update that `rules` name."""
+    sound = [one for one in check(answers, weights, rules) if one.verdict is Verdict.ACCEPTED]
+    return {one.participant: scaled(one.delta, rules.score_step) for one in sound}
 
 
 def aggregate(

@@ -1,7 +1,7 @@
 """What is checked of an update before anybody's opinion is asked: numbers, shapes, counts, size."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
@@ -23,6 +23,7 @@ class Verdict(StrEnum):
     REJECTED_SHAPE = "rejected_shape"
     REJECTED_COUNT = "rejected_count"
     REJECTED_DUPLICATE = "rejected_duplicate"
+    REJECTED_COPY = "rejected_copy"
     REJECTED_NORM = "rejected_norm"
     REJECTED_QUALITY = "rejected_quality"
 
@@ -32,22 +33,29 @@ class Rules:
     """When an update counts, and how much.
 
     Attributes:
+        copy_distance: Updates that differ by less than this part of their length count once: sites
+            with data of their own never agree so far, one liar under several names does.
         norm_ratio: An update longer than so many times the median is rejected.
         gate: An update whose committee score lies so many deviations below the median is rejected.
         tolerance: Scores within this of the median are never rejected by the relative gate; a
             relative change of the holdout's loss.
-        quality_threshold: An update that raises the committee's median holdout loss by more than
-            this share is rejected, whatever the others are like.
+        quality_threshold: An update of which a part (`score_step`) raises the committee's median
+            holdout loss by more than this share is rejected, whatever the others are like.
+        score_step: The committee tries this part of a clipped update. One update is one voice among
+            many in the mean; whole, it is judged by how far it overshoots at sites unlike its own,
+            in part by whether its direction helps.
         count_ratio: Examples beyond so many times the median do not count.
         trim_share: Of the accepted updates, left out at either end of each weight.
         attackers_share: Of the updates, that Krum supposes to be hostile.
     """
 
+    copy_distance: float = 0.01
     norm_ratio: float = 3.0
     gate: float = 2.5
     tolerance: float = 0.005
     quality_threshold: float = 0.15
-    count_ratio: float = 2.0
+    score_step: float = 0.25
+    count_ratio: float = 1.0
     trim_share: float = 0.15
     attackers_share: float = 0.3
 
@@ -98,6 +106,7 @@ def check(
         count = float(np.median([one.num_examples for one in sound.values()]))
         cap = max(1, int(rules.count_ratio * count))
         found |= {n: _limited(one, norm, cap, rules) for n, one in sound.items()}
+        found |= _copies(found, rules)
     return list(found.values())
 
 
@@ -140,7 +149,7 @@ def _rejected(answer: TrainAnswer, verdict: Verdict, reason: str) -> Finding:
 
 
 def _limited(finding: Finding, median: float, cap: int, rules: Rules) -> Finding:
-    """Clip the length to the median; examples are claims, none has more weight than the cap."""
+    """Clip the length to the median; examples are claims, nobody's counts beyond the cap."""
     if finding.norm > rules.norm_ratio * median:
         reason = f"length {finding.norm:.3g}; the median is {median:.3g}"
         return Finding(finding.participant, Verdict.REJECTED_NORM, reason, finding.norm, {}, 0.0, 0)
@@ -151,6 +160,24 @@ def _limited(finding: Finding, median: float, cap: int, rules: Rules) -> Finding
         clip_factor=factor,
         num_examples=min(finding.num_examples, cap),
     )
+
+
+def _copies(found: Mapping[str, Finding], rules: Rules) -> dict[str, Finding]:
+    """What is to be said of updates that are as good as another's; the first name's stands."""
+    sound = [one for one in found.values() if one.verdict is Verdict.ACCEPTED and one.norm > 0]
+    rejected: dict[str, Finding] = {}
+    for later, copy in enumerate(sound):
+        for one in sound[:later]:
+            apart = norm_of({name: copy.delta[name] - one.delta[name] for name in copy.delta})
+            if apart < rules.copy_distance * norm_of(one.delta):
+                reason = f"the same as that of {one.participant}; they count once"
+                rejected[copy.participant] = _out(copy, Verdict.REJECTED_COPY, reason)
+                break
+    return rejected
+
+
+def _out(finding: Finding, verdict: Verdict, reason: str) -> Finding:
+    return Finding(finding.participant, verdict, reason, finding.norm, {}, 0.0, 0)
 
 
 def scaled(delta: Weights, factor: float) -> dict[str, FloatArray]:

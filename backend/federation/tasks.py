@@ -6,6 +6,7 @@ given; on the committee it also says how much each candidate update helps on its
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Literal
 
 from backend.federation.weights import Weights
 
@@ -62,7 +63,7 @@ class ScoreTask:
 
     Attributes:
         experiment_id, round_number, participant, family, weights, parent_hash: As in `TrainTask`.
-        candidates: Updates by the name of who sent them.
+        candidates: What to try, by the name of who sent the update: a part of it, clipped.
     """
 
     experiment_id: str
@@ -99,8 +100,8 @@ class ScoreAnswer:
 
     Attributes:
         participant: Who scored.
-        gains: Relative fall of its holdout loss when the clipped update is applied, by sender;
-            positive is better.
+        gains: Relative fall of its holdout loss when the candidate is added to the weights, by
+            sender; positive is better.
         signature: As in `TrainAnswer`.
     """
 
@@ -109,5 +110,59 @@ class ScoreAnswer:
     signature: str = ""
 
 
-Task = TrainTask | ScoreTask
-Answer = TrainAnswer | ScoreAnswer
+Stage = Literal["hello", "share", "mask", "reveal"]
+
+
+@dataclass(frozen=True, slots=True)
+class MaskTask:
+    """Take one step of a masked sum of updates; see `masking`.
+
+    Attributes:
+        train: What the update in the sum is trained by.
+        stage: Which step.
+        group: Whose sum it is: one name for all, or that of a cell.
+        clip_norm: Longest update; the participant clips its own.
+        letters: What the coordinator has to say: `roster`, `parcels`, `survivors` as far as known.
+    """
+
+    train: TrainTask
+    stage: Stage
+    group: str
+    clip_norm: float
+    letters: Mapping[str, bytes] = field(default_factory=dict)
+
+    @property
+    def experiment_id(self) -> str:
+        """The run of rounds."""
+        return self.train.experiment_id
+
+    @property
+    def round_number(self) -> int:
+        """Counted from 1."""
+        return self.train.round_number
+
+    @property
+    def participant(self) -> str:
+        """Whom the task is for."""
+        return self.train.participant
+
+
+@dataclass(frozen=True, slots=True)
+class MaskAnswer:
+    """What a participant says in one step of a masked sum.
+
+    Attributes:
+        participant: Who says it.
+        stage: Of which step.
+        letter: Its message.
+        signature: As in `TrainAnswer`.
+    """
+
+    participant: str
+    stage: Stage
+    letter: bytes
+    signature: str = ""
+
+
+Task = TrainTask | ScoreTask | MaskTask
+Answer = TrainAnswer | ScoreAnswer | MaskAnswer
