@@ -17,7 +17,7 @@ class TrainSettings:
 
     Attributes:
         local_epochs: Passes over its examples.
-        batch_size: Examples per step.
+        batch_size: Examples per step; fewer where there are few.
         learning_rate: Of the optimiser.
         prox_mu: Weight of FedProx's pull towards the shared model; 0 is plain.
         clip_norm: Bound of each example's gradient (DP-SGD); None trains without privacy.
@@ -26,8 +26,8 @@ class TrainSettings:
     """
 
     local_epochs: int = 2
-    batch_size: int = 64
-    learning_rate: float = 0.003
+    batch_size: int = 256
+    learning_rate: float = 0.005
     prox_mu: float = 0.0
     clip_norm: float | None = None
     noise_multiplier: float = 0.0

@@ -7,11 +7,16 @@ from flwr.app import Message, MessageType
 from flwr.serverapp import Grid
 
 from backend.adapters.federation import messages
-from backend.federation.tasks import Answer, Task, TrainTask
+from backend.federation.tasks import Answer, MaskTask, ScoreTask, Task, TrainTask
 
 log = structlog.get_logger("tasco.federation")
 LATE = "no answer in time"
 MAX_REASON = 200  # characters of what a node says of its failure
+_KINDS: dict[type[Task], str] = {
+    TrainTask: MessageType.TRAIN,
+    ScoreTask: MessageType.EVALUATE,
+    MaskTask: MessageType.QUERY,
+}
 
 
 class GridExchange:
@@ -80,7 +85,7 @@ class GridExchange:
 
 
 def _message(task: Task, node_id: int, timeout_s: float) -> Message:
-    kind = MessageType.TRAIN if isinstance(task, TrainTask) else MessageType.EVALUATE
+    kind = _KINDS[type(task)]
     group = str(task.round_number)
     # A node that comes back after the deadline is not given the task any more.
     return Message(

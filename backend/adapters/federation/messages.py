@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 
 from backend.federation.tasks import (
     Answer,
+    MaskAnswer,
+    MaskTask,
     ScoreAnswer,
     ScoreTask,
     Task,
@@ -23,6 +25,7 @@ from backend.federation.tasks import (
 from backend.federation.weights import MAX_BYTES, Weights
 
 TASK, SETTINGS, WEIGHTS, CANDIDATE = "task", "settings", "weights", "candidate."
+MASK, LETTERS = "mask", "letters"
 ANSWER, DELTA, METRICS, GAINS = "answer", "delta", "metrics", "gains"
 MAX_METRICS = 64
 MAX_SIGNATURE = 4096
@@ -34,6 +37,12 @@ class Unreadable(ValueError):
 
 def records_of_task(task: Task) -> RecordDict:
     """A task as records: its arrays, and words beside them."""
+    if isinstance(task, MaskTask):
+        records = records_of_task(task.train)
+        step: dict[str, Any] = {"stage": task.stage, "group": task.group}
+        records[MASK] = ConfigRecord({**step, "clip_norm": task.clip_norm})
+        records[LETTERS] = ConfigRecord(dict(task.letters))
+        return records
     records = RecordDict({WEIGHTS: _record(task.weights)})
     records[TASK] = ConfigRecord(
         {
@@ -68,9 +77,18 @@ def score_task_of(records: RecordDict) -> ScoreTask:
     return ScoreTask(**_common(records), candidates=candidates)
 
 
+def mask_task_of(records: RecordDict) -> MaskTask:
+    """The step of a masked sum in records."""
+    letters = _words(records, LETTERS)
+    return MaskTask(train_task_of(records), **_words(records, MASK), letters=letters)
+
+
 def records_of_answer(answer: Answer) -> RecordDict:
     """An answer as records."""
     words: dict[str, Any] = {"participant": answer.participant, "signature": answer.signature}
+    if isinstance(answer, MaskAnswer):
+        words |= {"stage": answer.stage, "letter": answer.letter}
+        return RecordDict({ANSWER: ConfigRecord(words)})
     if isinstance(answer, ScoreAnswer):
         return RecordDict({ANSWER: ConfigRecord(words), GAINS: _figures(answer.gains)})
     words["num_examples"] = answer.num_examples
@@ -95,6 +113,13 @@ def answer_of(records: RecordDict, asked: Task, *, max_bytes: int = MAX_BYTES) -
         raise Unreadable("answers as another participant")
     if not isinstance(signature, str) or len(signature) > MAX_SIGNATURE:
         raise Unreadable("the signature is no short text")
+    if isinstance(asked, MaskTask):
+        letter = words.get("letter")
+        if words.get("stage") != asked.stage or not isinstance(letter, bytes):
+            raise Unreadable("no letter of this stage")
+        if len(letter) > max_bytes:
+            raise Unreadable(f"{len(letter)} bytes; {max_bytes} are allowed")
+        return MaskAnswer(asked.participant, asked.stage, letter, signature)
     if isinstance(asked, ScoreTask):
         return ScoreAnswer(asked.participant, _gains(records, asked), signature)
     count = words.get("num_examples")
