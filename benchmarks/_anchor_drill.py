@@ -1,5 +1,6 @@
 """A node and workers that are killed: what is lost, what is doubled, and how long it takes."""
 
+import json
 import multiprocessing
 import os
 import random
@@ -13,7 +14,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -52,6 +53,7 @@ class Node:
     program: str
     folder: Path
     port: int
+    born_at: int = field(default_factory=lambda: int(time.time()))
     process: "subprocess.Popen[bytes] | None" = None
 
     @property
@@ -59,10 +61,25 @@ class Node:
         """Where it answers."""
         return f"http://127.0.0.1:{self.port}"
 
+    @property
+    def file(self) -> Path:
+        """Where it keeps its state."""
+        return self.folder / "chain.json"
+
+    def saved_height(self) -> int | None:
+        """The newest block in the state file; None while it is being written."""
+        try:
+            return int(json.loads(self.file.read_text())["best_block_number"])
+        except (OSError, ValueError, KeyError):
+            return None
+
     def start(self) -> None:
         """Start it and wait for its first answer."""
-        kept = ["--state", str(self.folder / "chain.json"), "--state-interval", "1"]
+        kept = ["--state", str(self.file), "--state-interval", "1"]
         options = ["--host", "127.0.0.1", "--port", str(self.port), "--hardfork", "cancun"]
+        # Started again, it makes a genesis block of that moment beside the saved one, and which of
+        # the two it then shows is chance. Made of the same moment, they are the same block.
+        options += ["--timestamp", str(self.born_at)]
         command = [self.program, *options, *kept, "--silent"]
         self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL)  # noqa: S603 - ours
         until = time.monotonic() + 20
@@ -76,10 +93,21 @@ class Node:
         raise RuntimeError("the node did not start")
 
     def kill(self) -> None:
-        """End it at once."""
-        if self.process is not None:
-            self.process.kill()
-            self.process.wait(10)
+        """End it at once, but not in the middle of its file.
+
+        It writes that in place: half a file, and it would start as another chain with another
+        genesis block, which is another drill.
+        """
+        if self.process is None or self.process.poll() is not None:
+            return
+        for _ in range(200):
+            self.process.send_signal(signal.SIGSTOP)
+            if self.saved_height() is not None:
+                break
+            self.process.send_signal(signal.SIGCONT)
+            time.sleep(0.02)
+        self.process.kill()
+        self.process.wait(10)
 
 
 @dataclass
@@ -130,8 +158,6 @@ def free_port() -> int:
 
 def ask(url: str, method: str, *parameters: object) -> Any:  # noqa: ANN401 - any JSON
     """One call to a node, past our own code."""
-    import json  # noqa: PLC0415 - only here
-
     body = {"jsonrpc": "2.0", "id": 1, "method": method, "params": parameters}
     headers = {"Content-Type": "application/json"}
     request = urllib.request.Request(url, json.dumps(body).encode(), headers)  # noqa: S310 - ours
@@ -147,7 +173,9 @@ def _deploy(made: Scene) -> None:
     with database.transaction() as db:
         record_places(db, ledger.chain(), places)
     database.close()
-    time.sleep(1.5)  # the contracts are in the node's state file
+    height, until = ledger.height(), time.monotonic() + 20
+    while (made.node.saved_height() or 0) < height and time.monotonic() < until:
+        time.sleep(0.05)  # until the contracts are in the node's state file
 
 
 def work(made: Scene) -> None:

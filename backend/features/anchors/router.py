@@ -195,7 +195,7 @@ def get_credential_on_chain(
     responses=described(*REFUSED, ModelUnknown),
 )
 def get_model_on_chain(
-    sha256: Annotated[str, Path(pattern=r"^[0-9a-f]{64}$", examples=["5a" * 32])],
+    sha256: Annotated[str, Path(max_length=64, pattern=r"^[0-9a-f]{64}$", examples=["5a" * 32])],
     db: ReadDb,
     parts: CurrentParts,
 ) -> ModelOnChain:

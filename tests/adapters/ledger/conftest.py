@@ -5,6 +5,7 @@ import json
 import os
 import secrets
 import shutil
+import signal
 import socket
 import subprocess
 import time
@@ -207,13 +208,16 @@ class Anvil:
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.port = probe.getsockname()[1]
-        self.url, self._folder, self._options = f"http://127.0.0.1:{self.port}", folder, options
+        # Started again it makes another genesis block, unless that is of the same moment.
+        self._options = ("--timestamp", str(int(time.time())), *options)
+        self.url = f"http://127.0.0.1:{self.port}"
+        self._file = folder / f"anvil-{self.port}.json"
         self.process: subprocess.Popen[bytes] | None = None
         self.start()
 
     def start(self) -> None:
         """Start it, with the state it last saved."""
-        kept = ["--state", str(self._folder / "anvil.json"), "--state-interval", "1"]
+        kept = ["--state", str(self._file), "--state-interval", "1"]
         place = ["--host", "127.0.0.1", "--port", str(self.port), "--hardfork", "cancun"]
         command = [ANVIL, *place, *kept, "--silent", *self._options]
         quiet = subprocess.DEVNULL
@@ -226,11 +230,30 @@ class Anvil:
             return bool(rpc(self.url, "eth_chainId"))
         return False
 
+    def saved_height(self) -> int | None:
+        """The newest block in its state file; None while it is being written."""
+        try:
+            return int(json.loads(self._file.read_text())["best_block_number"])
+        except (OSError, ValueError, KeyError):
+            return None
+
+    def has_saved(self) -> bool:
+        """Whether everything that was mined is in its file."""
+        height = int(rpc(self.url, "eth_blockNumber"), 16)
+        return (self.saved_height() or 0) >= height
+
     def kill(self) -> None:
-        """End it at once."""
-        if self.process is not None:
-            self.process.kill()
-            self.process.wait(10)
+        """End it at once, but not in the middle of its file, or it would be another chain."""
+        if self.process is None or self.process.poll() is not None:
+            return
+        end = time.monotonic() + 5
+        self.process.send_signal(signal.SIGSTOP)
+        while self._file.exists() and self.saved_height() is None and time.monotonic() < end:
+            self.process.send_signal(signal.SIGCONT)
+            time.sleep(0.02)
+            self.process.send_signal(signal.SIGSTOP)
+        self.process.kill()
+        self.process.wait(10)
 
 
 @pytest.fixture

@@ -1,6 +1,5 @@
 """A real node that is killed, forgets, reorganises and mines slowly."""
 
-import time
 from collections.abc import Callable
 
 from backend.adapters.ledger.contracts import REGISTRY, sequence_of
@@ -39,8 +38,7 @@ def test_a_node_killed_after_it_took_transactions_gets_them_again(
 ) -> None:
     node = start_anvil()
     bench = node_bench(database, node.url)
-    until(lambda: rpc(node.url, "eth_blockNumber") != "0x0")
-    time.sleep(1.2)  # its state is saved every second
+    until(node.has_saved)
     sender = bench.sender()
     bench.add(5)
     sender.step()
