@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session
 from backend.adapters.events.outbox import record
 from backend.clock import Clock
 from backend.database import Database, insert_missing, new_id
-from backend.features.federated import lease, storing
+from backend.features.federated import lease, queries, receiving, standings, storing
 from backend.features.federated.models import (
     CLOSED,
     COLLECTING,
@@ -28,10 +28,12 @@ from backend.features.federated.models import (
     FederatedValidation,
 )
 from backend.features.federated.terms import Terms
+from backend.federation.privacy import BudgetExhausted
 from backend.federation.tasks import ScoreAnswer, TrainAnswer
 from backend.federation.weights import Weights, to_npz
 
 log = structlog.get_logger("tasco.federated")
+BUDGET_SPENT = "privacy_budget_spent"
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,11 +117,21 @@ def store_updates(at: Ledge, round_id: str, answers: Sequence[TrainAnswer]) -> N
     """Keep what came; an update that is there already stays as it is."""
     with at.step() as (db, now):
         for answer in answers:
-            keep_update(db, round_id, answer, now=now)
+            try:
+                keep_update(db, at.terms, round_id, answer, now=now)
+            except BudgetExhausted as spent:
+                receiving.count(db, round_id, BUDGET_SPENT)
+                log.info("federated.refused", round_id=round_id, reason=str(spent))
 
 
-def keep_update(db: Session, round_id: str, answer: TrainAnswer, *, now: datetime) -> bool:
-    """Keep one checked update; False if its sender had sent one before."""
+def keep_update(
+    db: Session, terms: Terms, round_id: str, answer: TrainAnswer, *, now: datetime
+) -> bool:
+    """Keep one checked update and what it cost; False if its sender had sent one before.
+
+    Raises:
+        BudgetExhausted: If its site has no privacy left to spend.
+    """
     digest, size = storing.put(db, answer.delta, now=now)
     row = {
         "id": new_id("fup"),
@@ -132,7 +144,11 @@ def keep_update(db: Session, round_id: str, answer: TrainAnswer, *, now: datetim
         "signature": answer.signature,
         "received_at": now,
     }
-    return insert_missing(db, FederatedUpdate, row) == 1
+    with db.begin_nested():
+        if insert_missing(db, FederatedUpdate, row) == 0:
+            return False
+        standings.spend(db, terms, answer.participant, answer.num_examples)
+    return True
 
 
 def store_scores(
@@ -173,7 +189,9 @@ def end_round(at: Ledge, round_id: str, ending: Ending, *, took_s: float) -> Non
         current.state = FAILED if ending.weights is None else CLOSED
         current.closed_at, current.reason = now, (ending.reason or None)
         current.metrics = {**ending.metrics, "duration_s": round(sum(current.phases.values()), 6)}
-        _note_verdicts(db, round_id, ending)
+        _note_verdicts(db, at.terms, current, ending)
+        private = standings.privacy_figures(db, at.terms, current.selected)
+        current.metrics = {**current.metrics, **private}
         if ending.weights is not None:
             current.model_sha256, size = storing.put(db, ending.weights, now=now)
             current.metrics = {**current.metrics, "model_bytes": size}
@@ -183,10 +201,13 @@ def end_round(at: Ledge, round_id: str, ending: Ending, *, took_s: float) -> Non
     log.info("federated.round", round_id=round_id, number=current.number, state=current.state)
 
 
-def _note_verdicts(db: Session, round_id: str, ending: Ending) -> None:
-    for update in db.query(FederatedUpdate).filter_by(round_id=round_id):
+def _note_verdicts(db: Session, terms: Terms, current: FederatedRound, ending: Ending) -> None:
+    for update in queries.updates_of(db, current.id):
         for name, value in ending.verdicts.get(update.participant, {}).items():
             setattr(update, name, value)
+    verdicts = {name: one["verdict"] for name, one in ending.verdicts.items()}
+    judges = [one.participant for one in queries.validations_of(db, current.id)]
+    standings.note_verdicts(db, terms, verdicts, judges)
 
 
 def _tell(db: Session, current: FederatedRound, now: datetime) -> None:
@@ -208,10 +229,9 @@ def _tell(db: Session, current: FederatedRound, now: datetime) -> None:
 
 def _outcomes(db: Session, round_id: str) -> list[dict[str, Any]]:
     """Hash, verdict and score of every update, in the order of the hashes."""
-    rows = db.query(FederatedUpdate).filter_by(round_id=round_id).all()
     found = [
         {"sha256": one.sha256, "verdict": one.verdict, "score": one.score, "norm": one.norm}
-        for one in rows
+        for one in queries.updates_of(db, round_id)
     ]
     return sorted(found, key=lambda one: str(one["sha256"]))
 

@@ -24,6 +24,7 @@ from backend.features.federated import (
     lease,
     queries,
     receiving,
+    standings,
     storing,
 )
 from backend.features.federated.arrows import Ending, Ledge
@@ -143,9 +144,10 @@ class _Round:
 
     def _drawn(self, number: int) -> tuple[Sequence[str], Sequence[str]]:
         """Who trains and who judges; drawn by the recorded seed."""
+        found = self._chair.exchange.participants()
         with self._chair.database.reading() as db:
-            barred = finishing.barred(db, self._terms)
-        there = [one for one in self._chair.exchange.participants() if one not in barred]
+            barred = standings.barred(db, self._terms, found)
+        there = [one for one in found if one not in barred]
         seed, size = self._terms.seed, self._terms.size_of(len(there))
         selected = draw(there, size, seed=seed, round_number=number, purpose="train")
         judges = committee_size(len(there))
@@ -165,7 +167,11 @@ class _Round:
         return took_s
 
     def _start_collecting(self) -> None:
-        self._move(COLLECTING)
+        selected, quorum = len(self._current.selected), self._current.quorum
+        if selected < quorum:
+            self._fail(0, f"{selected} participants can be asked; {quorum} are needed")
+        else:
+            self._move(COLLECTING)
 
     def _collect(self) -> None:
         """Ask who has not sent yet, keep what comes, and go on if it is enough."""
@@ -179,11 +185,13 @@ class _Round:
         with self._chair.database.reading() as db:
             received = len(queries.updates_of(db, self._current.id))
         if received < self._current.quorum:
-            reason = f"{received} updates came; {self._current.quorum} are needed"
-            ending = Ending(None, metrics=self._participation(received), reason=reason)
-            arrows.end_round(self._at, self._current.id, ending, took_s=self._took_s())
+            self._fail(received, f"{received} updates came; {self._current.quorum} are needed")
         else:
             self._move(VALIDATING)
+
+    def _fail(self, received: int, reason: str) -> None:
+        ending = Ending(None, metrics=self._participation(received), reason=reason)
+        arrows.end_round(self._at, self._current.id, ending, took_s=self._took_s())
 
     def _train_tasks(self) -> list[TrainTask]:
         with self._chair.database.reading() as db:

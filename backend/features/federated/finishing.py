@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import zstandard
-from sqlalchemy.orm import Session
 
 from backend.adapters.artifacts.files import ArtifactFiles
 from backend.adapters.events.outbox import record
@@ -16,19 +15,14 @@ from backend.database import new_id
 from backend.features.federated import queries, registry, storing
 from backend.features.federated.arrows import Ledge
 from backend.features.federated.models import CLOSED, FAILED, FederatedExperiment, FederatedRound
-from backend.features.federated.terms import PRIVACY_UNIT, Terms
+from backend.features.federated.terms import Terms
 from backend.federation.networks import INPUTS, predict
+from backend.federation.privacy import PRIVACY_UNIT
 from backend.federation.tasks import TrainAnswer, TrainTask
 from backend.federation.weights import Weights, to_npz
 
 ROWS = 1_000
 NEAR = 0.02  # of the last R²: what counts as converged
-
-
-def barred(db: Session, terms: Terms) -> frozenset[str]:
-    """Participants who may not be asked in this experiment."""
-    found = queries.participants(db, terms.engine)
-    return frozenset(one.site_id for one in found if one.state != queries.ACTIVE)
 
 
 def finish(
@@ -134,6 +128,7 @@ def _summary(
         "cpu_s": _total(figures, "cpu_s"),
         "rss_mb": max((one.get("rss_mb", 0.0) for one in figures), default=0.0),
         "epsilon": max((one["epsilon"] for one in figures if one.get("epsilon")), default=None),
+        "delta": max((one["delta"] for one in figures if one.get("delta")), default=None),
         "noise_multiplier": (terms.privacy or {}).get("noise_multiplier"),
         "privacy_unit": PRIVACY_UNIT if terms.privacy else None,
     }

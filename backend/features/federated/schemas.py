@@ -70,7 +70,7 @@ class RoundsNew(Body):
         float, Field(gt=0, le=1, description="Share of the participants drawn each round")
     ] = 1.0
     local_epochs: Annotated[int, Field(ge=1, le=50)] = 2
-    learning_rate: Annotated[float, Field(gt=0, le=1)] = 0.003
+    learning_rate: Annotated[float, Field(gt=0, le=1)] = 0.005
     deadline_s: Annotated[
         float, Field(ge=0.1, le=86_400, description="Who has not sent by then dropped out")
     ] = 60.0

@@ -13,7 +13,6 @@ from backend.federation.weights import Shapes
 LEAST_QUORUM = 3
 LARGEST_FAILURES = 3
 PROX_MU = 0.05
-PRIVACY_UNIT = "example: one hour of one site's history"
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,6 +30,7 @@ from backend.features.federated.receiving import (
 )
 from backend.features.federated.schemas import Received, ScoresNew
 from backend.features.federated.terms import Terms
+from backend.federation.privacy import BudgetExhausted
 from backend.federation.statements import (
     LIFETIME_S,
     TYPE,
@@ -100,7 +101,14 @@ class UpdateTooLarge(UpdateRefused):
     fix = "Send the update of the model that the task names, uncompressed."
 
 
+class PrivacyBudgetSpent(UpdateRefused):
+    """The site has no privacy left to spend on this model."""
+
+    fix = "Stop training privately, or have the experiment allow a larger epsilon."
+
+
 REFUSALS = (
+    PrivacyBudgetSpent,
     StatementRefused,
     Stranger,
     SignedByAnother,
@@ -165,7 +173,11 @@ def receive_update(parts: Parts, round_id: str, body: bytes, letter: Letter) -> 
         _require_turn(current, sender, state=COLLECTING, drawn=current.selected)
         answer = replace(_answer(body, said, sender, terms), signature=letter.statement)
         now = parts.clock.now()
-        if not arrows.keep_update(db, current.id, answer, now=now):
+        try:
+            is_first = arrows.keep_update(db, terms, current.id, answer, now=now)
+        except BudgetExhausted as spent:
+            raise PrivacyBudgetSpent(str(spent)) from spent
+        if not is_first:
             raise UpdateRepeated
         return Received(round_id=round_id, participant=sender.site_id, sha256=said.content_hash)
 

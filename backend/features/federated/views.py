@@ -19,7 +19,7 @@ from backend.features.federated.schemas import (
     UpdateView,
     ValidationView,
 )
-from backend.features.federated.terms import PRIVACY_UNIT
+from backend.federation.privacy import PRIVACY_UNIT
 
 
 def round_detail(db: Session, row: FederatedRound) -> RoundDetail:
