@@ -52,7 +52,7 @@ class Rules:
     copy_distance: float = 0.01
     norm_ratio: float = 3.0
     gate: float = 2.5
-    tolerance: float = 0.005
+    tolerance: float = 0.01
     quality_threshold: float = 0.15
     score_step: float = 0.25
     count_ratio: float = 1.0

@@ -12,15 +12,15 @@ from cryptography.hazmat.primitives.ciphers import Cipher
 from cryptography.hazmat.primitives.ciphers.algorithms import ChaCha20
 from numpy.typing import NDArray
 
-KEY_BYTES = 32
+KEY_BYTES, FEWEST_KEY_BYTES = 32, 16
 
 
 class SecretStream:
     """A stream of ChaCha20 (RFC 8439) under a key derived from a secret and a context."""
 
     def __init__(self, secret: bytes, context: bytes) -> None:
-        if len(secret) < KEY_BYTES:
-            raise ValueError(f"a noise key has at least {KEY_BYTES} bytes")
+        if len(secret) < FEWEST_KEY_BYTES:
+            raise ValueError(f"a noise key has at least {FEWEST_KEY_BYTES} bytes")
         key = hashlib.sha256(secret + hashlib.sha256(context).digest()).digest()
         self._stream = Cipher(ChaCha20(key, bytes(16)), mode=None).encryptor()
 

@@ -18,7 +18,6 @@ from backend.federation.training import fit
 from backend.federation.weights import Weights
 
 FINE_TUNING = TrainSettings(local_epochs=1, batch_size=256, learning_rate=0.002)
-LEAST_STEPS = 20
 TREES = 40
 FEWEST_FOR_TREES = 1_000
 TREE_SETTINGS = {
@@ -84,14 +83,8 @@ def personalise(
 
 
 def fine_tuned(family: str, weights: Weights, rows: Rows, *, seed: int) -> dict[str, FloatArray]:
-    """One short pass over own rows; in smaller batches where a site has few."""
-    batch = max(8, min(FINE_TUNING.batch_size, len(rows) // LEAST_STEPS))
-    settings = TrainSettings(
-        local_epochs=FINE_TUNING.local_epochs,
-        batch_size=batch,
-        learning_rate=FINE_TUNING.learning_rate,
-    )
-    return fit(family, weights, rows, settings=settings, seed=seed)
+    """One short pass over own rows."""
+    return fit(family, weights, rows, settings=FINE_TUNING, seed=seed)
 
 
 def _loss(model: Personal, rows: Rows) -> float:

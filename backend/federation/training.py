@@ -13,6 +13,7 @@ from backend.federation.tasks import TrainSettings
 from backend.federation.weights import Weights
 
 BETA_1, BETA_2, EPSILON = 0.9, 0.999, 1e-8
+LEAST_STEPS, SMALLEST_BATCH = 20, 8
 
 Gradient = Mapping[str, FloatArray]
 
@@ -50,9 +51,11 @@ def fit(
     *,
     settings: TrainSettings,
     seed: int,
-    anchor: Weights | None = None,
 ) -> dict[str, FloatArray]:
     """Fit a copy of the weights in `local_epochs` passes of shuffled batches.
+
+    Batches are smaller than asked for where there are few rows, so that a pass has twenty steps:
+    a young site's update is then about as long as another's.
 
     Args:
         family: Of the network.
@@ -60,19 +63,17 @@ def fit(
         rows: To fit to.
         settings: Batches, learning rate and FedProx's pull.
         seed: Of the shuffling.
-        anchor: Where FedProx pulls to; the beginning if None.
 
     Returns:
         Fitted weights.
     """
     moved = {name: np.array(array, dtype=np.float32) for name, array in weights.items()}
-    centre = weights if anchor is None else anchor
     optimiser = Adam(settings.learning_rate)
     for batch in _batches(len(rows), settings, np.random.default_rng(seed)):
         gradient = backward(family, moved, rows.x[batch], rows.y[batch]).mean_gradient()
         if settings.prox_mu:
             pull = np.float32(settings.prox_mu)
-            gradient = {n: g + pull * (moved[n] - centre[n]) for n, g in gradient.items()}
+            gradient = {n: g + pull * (moved[n] - weights[n]) for n, g in gradient.items()}
         optimiser.move(moved, gradient)
     return moved
 
@@ -122,10 +123,11 @@ def steps_per_epoch(rows: int, batch_size: int) -> int:
 def _batches(
     rows: int, settings: TrainSettings, rng: np.random.Generator
 ) -> Iterator[NDArray[np.int64]]:
+    size = min(settings.batch_size, max(SMALLEST_BATCH, rows // LEAST_STEPS))
     for _ in range(settings.local_epochs):
         order = rng.permutation(rows)
-        for begin in range(0, rows, settings.batch_size):
-            yield order[begin : begin + settings.batch_size]
+        for begin in range(0, rows, size):
+            yield order[begin : begin + size]
 
 
 def _poisson_batches(
