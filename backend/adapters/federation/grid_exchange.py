@@ -1,5 +1,6 @@
 """The exchange over a Flower Grid: threads of this process or a SuperLink, it is all the same."""
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 
 import structlog
@@ -10,7 +11,8 @@ from backend.adapters.federation import messages
 from backend.federation.tasks import Answer, MaskTask, ScoreTask, Task, TrainTask
 
 log = structlog.get_logger("tasco.federation")
-LATE = "no answer in time"
+LATE, ABSENT = "no answer in time", "not connected"
+FIRST_PAUSE_S, PAUSE_SHARE, LONGEST_PAUSE_S = 0.001, 0.05, 1.0
 MAX_REASON = 200  # characters of what a node says of its failure
 _KINDS: dict[type[Task], str] = {
     TrainTask: MessageType.TRAIN,
@@ -52,9 +54,11 @@ class GridExchange:
         if len(by_name) != len(tasks):
             raise ValueError("A participant gets one task at a time.")
         nodes = self._nodes()
-        self._missing = {name: "not connected" for name in by_name if name not in nodes}
-        sent = {nodes[name]: task for name, task in by_name.items() if name in nodes}
-        answers = self._replies(sent, timeout_s)
+        here = [task for task in tasks if task.participant in nodes]
+        sent = self._send(here, nodes, timeout_s)
+        waited_for = {task.participant for task in sent.values()}
+        self._missing = {name: LATE if name in waited_for else ABSENT for name in by_name}
+        answers = self._receive(sent, timeout_s)
         for name, reason in self._missing.items():
             log.info("federation.no_answer", participant=name, reason=reason)
         return [answers[name] for name in by_name if name in answers]
@@ -67,21 +71,35 @@ class GridExchange:
         """End what the grid runs on."""
         self._on_close()
 
-    def _replies(self, sent: Mapping[int, Task], timeout_s: float) -> dict[str, Answer]:
-        self._missing |= {task.participant: LATE for task in sent.values()}
-        outgoing = [_message(task, node, timeout_s) for node, task in sent.items()]
-        answers = {}
-        replies = self._grid.send_and_receive(outgoing, timeout=timeout_s) if outgoing else ()
-        for reply in replies:
-            task = sent.get(reply.metadata.src_node_id)
-            if task is None or task.participant in answers:
-                continue
-            try:
-                answers[task.participant] = _answer(reply, task)
-                del self._missing[task.participant]
-            except messages.Unreadable as unreadable:
-                self._missing[task.participant] = str(unreadable)
+    def _send(
+        self, tasks: Sequence[Task], nodes: Mapping[str, int], timeout_s: float
+    ) -> dict[str, Task]:
+        """The tasks by the ids of their messages; a node that was let go just now gets none."""
+        outgoing = [_message(task, nodes[task.participant], timeout_s) for task in tasks]
+        ids = self._grid.push_messages(outgoing) if outgoing else ()
+        return {one: task for one, task in zip(ids, tasks, strict=True) if one}
+
+    def _receive(self, sent: dict[str, Task], timeout_s: float) -> dict[str, Answer]:
+        """Look for replies until all are there; ever more seldom, as long rounds need no haste."""
+        began, answers = time.monotonic(), dict[str, Answer]()
+        while sent:
+            for reply in self._grid.pull_messages(list(sent)):
+                task = sent.pop(reply.metadata.reply_to_message_id, None)
+                if task is not None:
+                    self._take(reply, task, answers)
+            left_s = began + timeout_s - time.monotonic()
+            if not sent or left_s <= 0:
+                break
+            pause_s = FIRST_PAUSE_S + PAUSE_SHARE * (timeout_s - left_s)
+            time.sleep(min(pause_s, LONGEST_PAUSE_S, left_s))
         return answers
+
+    def _take(self, reply: Message, task: Task, answers: dict[str, Answer]) -> None:
+        try:
+            answers[task.participant] = _answer(reply, task)
+            del self._missing[task.participant]
+        except messages.Unreadable as unreadable:
+            self._missing[task.participant] = str(unreadable)
 
 
 def _message(task: Task, node_id: int, timeout_s: float) -> Message:
