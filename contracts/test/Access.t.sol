@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity 0.8.37;
 
+import {IAccessControl} from "@openzeppelin/contracts/access/IAccessControl.sol";
+import {IAccessControlDefaultAdminRules} from
+    "@openzeppelin/contracts/access/extensions/IAccessControlDefaultAdminRules.sol";
 import {AnchorRegistry} from "../src/AnchorRegistry.sol";
 import {ChargeLedger} from "../src/ChargeLedger.sol";
 import {CredentialStatus} from "../src/CredentialStatus.sol";
@@ -174,6 +177,28 @@ contract AccessTest is Base {
         onlyTheRole(address(directory), who, role, abi.encodeCall(Directory.enter, (name, place)));
         bytes memory creating = abi.encodeCall(Directory.create, (place, name, admin, delay, salt));
         onlyTheRole(address(directory), who, role, creating);
+    }
+
+    /// @dev What every contract inherits: only the administrator gives and takes roles and names another.
+    function testFuzz_administration_everywhere(address who, bytes32 role, address other, uint48 delay) public {
+        address[4] memory all = [address(registry), address(ledger), address(status), address(models)];
+        bytes[6] memory calls = [
+            abi.encodeCall(IAccessControl.grantRole, (role, other)),
+            abi.encodeCall(IAccessControl.revokeRole, (role, other)),
+            abi.encodeCall(IAccessControlDefaultAdminRules.beginDefaultAdminTransfer, (other)),
+            abi.encodeCall(IAccessControlDefaultAdminRules.cancelDefaultAdminTransfer, ()),
+            abi.encodeCall(IAccessControlDefaultAdminRules.changeDefaultAdminDelay, (delay)),
+            abi.encodeCall(IAccessControlDefaultAdminRules.rollbackDefaultAdminDelay, ())
+        ];
+        vm.assume(who != ADMIN && role != 0 && other != who);
+        for (uint256 i = 0; i < all.length; ++i) {
+            for (uint256 c = 0; c < calls.length; ++c) onlyTheRole(all[i], who, bytes32(0), calls[c]);
+            refusedSomehow(
+                all[i], who, abi.encodeCall(IAccessControlDefaultAdminRules.acceptDefaultAdminTransfer, ())
+            );
+            refusedSomehow(all[i], who, abi.encodeCall(IAccessControl.renounceRole, (role, other)));
+            require_(Guarded(all[i]).defaultAdmin() == ADMIN, "the same administrator");
+        }
     }
 
     // Helpers.

@@ -107,6 +107,21 @@ def _texts(item: tuple[bytes, int, bytes, bytes]) -> list[str]:
     return ["0x" + domain.hex(), str(kind), "0x" + item_id.hex(), "0x" + item_hash.hex()]
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_every_function_that_changes_something_is_fuzzed_for_role_and_pause(name: str) -> None:
+    abi = json.loads((CONTRACTS / "artifacts" / f"{name}.json").read_text())["abi"]
+    fuzzed = (CONTRACTS / "test" / "Access.t.sol").read_text()
+
+    changing = {
+        one["name"]
+        for one in abi
+        if one["type"] == "function" and one["stateMutability"] not in {"view", "pure"}
+    }
+
+    assert changing
+    assert [one for one in sorted(changing) if f".{one}, (" not in fuzzed] == []
+
+
 @needs_tools
 def test_every_line_and_branch_is_tested() -> None:
     covered = run("forge", "coverage", "--report", "summary")
