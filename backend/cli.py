@@ -18,6 +18,7 @@ from backend.edge import commands as edge_commands
 from backend.features.anchors import commands as anchor_commands
 from backend.features.credentials import admin_commands, wallet_cli
 from backend.features.demo import telemetry_commands
+from backend.features.federated import commands as federated_commands
 from backend.features.federated import node_commands
 from backend.features.forecasts import backtest_commands, vehicle_commands
 
@@ -40,6 +41,8 @@ app.command("verify")(anchor_commands.verify)
 app.add_typer(edge_commands.app, name="edge")
 app.add_typer(telemetry_commands.app, name="telemetry")
 app.add_typer(vehicle_commands.app, name="forecasts")
+app.add_typer(federated_commands.app, name="federated")
+plots.command("federated")(federated_commands.plot_federated)
 app.add_typer(node_commands.app, name="supernode")
 app.command()(backtest_commands.backtest)
 imports.command("regressors")(backtest_commands.import_regressors)

@@ -66,7 +66,8 @@ POST   /federated/fleet/decide                      dfop
 GET    /federated/rounds/.*/task                    p
 POST   /federated/(participants|rounds/.*/(updates|scores))   p
 POST   /federated/rounds                            o
-GET    /federated/(rounds|experiments|participants|model|newcomer).*   oap
+GET    /federated/newcomer                          oa
+GET    /federated/(rounds|experiments|participants|model).*   oap
 GET    /jobs/.*                                     dfoa
 POST   /anchors/verify                              dfoa
 GET    /anchors.*                                   dfoa

@@ -19,6 +19,7 @@ from backend.features.credentials.holder import (
 from backend.features.federated import (
     exports,
     fleet_router,
+    newcomer,
     participants_router,
     registry,
     service,
@@ -39,6 +40,7 @@ from backend.features.federated.problems import (
 from backend.features.federated.schemas import (
     NAME,
     ExperimentView,
+    NewcomerView,
     RoundDetail,
     RoundsNew,
     RoundView,
@@ -67,6 +69,7 @@ LastEventId = Annotated[
     int | None,
     Header(ge=0, le=2**53, description="Number of the last event seen; those after it follow"),
 ]
+NEWCOMER_TIMEOUT_S = 60.0
 NPZ, ONNX = "application/octet-stream", "application/onnx"
 BINARY = {"schema": {"type": "string", "format": "binary"}}
 
@@ -247,6 +250,25 @@ async def experiment_events(
         value=experiment_id,
     ):
         yield event
+
+
+@router.get(
+    "/federated/newcomer",
+    summary="A new site, alone and with the federation",
+    dependencies=[allow("operator", "auditor")],
+    responses=described(*REFUSED, TooFewParticipants, newcomer.SiteTooYoung),
+)
+def show_newcomer(
+    db: ReadDb,
+    parts: CurrentParts,
+    site_id: Annotated[str | None, Query(max_length=64, pattern=NAME)] = None,
+    history_days: Annotated[int, Query(ge=3, le=366)] = 7,
+) -> NewcomerView:
+    """Let a site play the newcomer: R² of its last week by what it learns alone and with others."""
+    found = newcomer.histories(db, now=parts.clock.now())
+    return parts.compute.run(
+        newcomer.side_by_side, NEWCOMER_TIMEOUT_S, found, site_id, history_days=history_days
+    )
 
 
 @router.get(

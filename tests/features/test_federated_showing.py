@@ -1,0 +1,185 @@
+"""What an experiment shows: newcomers side by side, plots, exports; gateways in production."""
+
+import csv
+import json
+import re
+from collections.abc import Iterator
+from datetime import UTC
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from backend.cli import app
+from backend.edge.proofs import Pass
+from backend.edge.series import DataRefused, hours_in
+from backend.features.federated.finishing import convergence
+from backend.settings import read_settings
+from tests.conftest import House, house_on
+from tests.features.federated_sites import (
+    ROUNDS,
+    add_sites,
+    at_work,
+    experiment,
+    gateway,
+    train,
+)
+from tests.identities import Caller, administrator_of, trusted_issuer
+
+KIND = "FederatedParticipantCredential"
+
+
+@pytest.fixture
+def house(sqlite_url: str, tmp_path: Path) -> Iterator[House]:
+    """An application on SQLite: which database it is plays no part here."""
+    with house_on(sqlite_url, tmp_path) as made:
+        yield made
+
+
+@pytest.fixture
+def run(house: House, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """Runs `python -m backend …` on the house's database."""
+    monkeypatch.setenv("TASCO_DATABASE_URL", house.settings.database_url)
+    monkeypatch.setenv("TASCO_PROFILE", "demo")
+    read_settings.cache_clear()
+    yield lambda *words: CliRunner().invoke(app, [str(word) for word in words])
+    read_settings.cache_clear()
+
+
+def test_a_newcomer_does_better_with_the_others_than_alone(house: House) -> None:
+    add_sites(house, days=56)
+
+    seen = house.get("/federated/newcomer?site_id=site_2&history_days=7").json()
+
+    assert (seen["site_id"], seen["history_h"], seen["is_simulated"]) == ("site_2", 168, False)
+    assert seen["federated_r2"] > seen["alone_r2"]
+    assert seen["personalised_r2"] > seen["alone_r2"]
+
+
+def test_a_site_without_a_past_cannot_play_the_newcomer(house: House) -> None:
+    add_sites(house, days=21)
+
+    too_long = house.get("/federated/newcomer?history_days=60")
+    unknown = house.get("/federated/newcomer?site_id=nowhere")
+
+    assert (too_long.status_code, too_long.json()["code"]) == (409, "site_too_young")
+    assert (unknown.status_code, unknown.json()["code"]) == (409, "too_few_participants")
+
+
+def test_an_experiment_is_drawn_and_exported_from_the_command_line(
+    house: House, run: Any, tmp_path: Path
+) -> None:
+    add_sites(house)
+    seen = experiment(house, train(house, experiment_id="drawn"))
+
+    drawn = run("plot", "federated", "drawn", "--out", tmp_path / "x.png")
+    table = run("federated", "export", "drawn", "--out", tmp_path / "x.csv")
+    whole = run("federated", "export", "drawn", "--out", tmp_path / "x.json")
+    unknown = run("plot", "federated", "nothing")
+
+    assert [one.exit_code for one in (drawn, table, whole, unknown)] == [0, 0, 0, 2]
+    assert (tmp_path / "x.png").read_bytes().startswith(b"\x89PNG")
+    rows = list(csv.DictReader((tmp_path / "x.csv").read_text().splitlines()))
+    assert [float(row["r2"]) for row in rows] == [one["r2"] for one in seen["rounds"]]
+    assert json.loads((tmp_path / "x.json").read_text())["summary"] == seen["summary"]
+
+
+def test_convergence_is_where_the_curve_stays_near_its_end() -> None:
+    assert convergence([0.1, 0.5, 0.49, 0.5]) == 1
+    assert convergence([0.1, 0.5, 0.2, 0.5]) == 3
+    assert convergence([0.1, None]) is None
+    assert convergence([-1.0, -0.5, -0.501]) == 1
+
+
+def _trainer(house: House, issuer: Caller, site_id: str) -> Caller:
+    caller = Caller()
+    claims = {"site": site_id, "federation": "demand"}
+    caller.credentials = [issuer.say(caller.did, KIND, claims, now=house.clock.now())]
+    return caller.log_in(house)
+
+
+def test_in_production_a_gateway_needs_the_credential_of_its_site(
+    closed_house: House,
+) -> None:
+    administrator = administrator_of(closed_house)
+    issuer = trusted_issuer(closed_house, administrator, KIND)
+    trainer, other = (_trainer(closed_house, issuer, name) for name in ("site_a", "site_b"))
+    path = "/federated/participants"
+
+    stranger = closed_house.post(path, {"site_id": "site_a"})
+    own = trainer.post(closed_house, path, {"site_id": "site_a"})
+    foreign = trainer.post(closed_house, path, {"site_id": "site_b"})
+    named = other.post(closed_house, path, {"site_id": "site_b", "did": trainer.did})
+
+    assert stranger.status_code == 401
+    assert (own.status_code, own.json()["assurance"]) == (200, "verified")
+    assert [one.json()["code"] for one in (foreign, named)] == ["not_its_site"] * 2
+
+
+def test_in_production_verified_gateways_train_and_another_cannot_send_for_them(
+    closed_house: House,
+) -> None:
+    house = closed_house
+    administrator = administrator_of(house)
+    issuer = trusted_issuer(house, administrator, KIND)
+    data = _town_data(house)
+    gateways = []
+    for name, mine in data.items():
+        caller = _trainer(house, issuer, name)
+        key: Any = caller.key.private
+        made = gateway(
+            house, name, mine, key=key, holder=_pass(caller.token, key), clock=house.clock.now
+        )
+        gateways.append(made)
+
+    with at_work(gateways):
+        body = {"engine": "edge", "num_rounds": 1, "min_available_clients": 3, "deadline_s": 30}
+        answer = administrator.post(house, f"{ROUNDS}?wait=true", body)
+    listed = administrator.get(house, ROUNDS).json()["data"][0]
+
+    assert answer.status_code == 200, answer.text
+    assert (listed["state"], listed["metrics"]["received"]) == ("closed", 3)
+
+
+def _pass(token: str, key: Any) -> Any:
+    return lambda: Pass(token, key)
+
+
+def _town_data(house: House) -> dict[str, Any]:
+    """Three sites' examples, made in a house of the demo beside."""
+    import numpy as np  # noqa: PLC0415 - this helper alone
+
+    from backend.federation.demand import hourly_examples  # noqa: PLC0415
+
+    rng = np.random.default_rng(1)
+    start = house.clock.now().astimezone(UTC)
+    return {
+        f"site_{n}": hourly_examples(rng.gamma(2, 3, 24 * 28), start, timezone="UTC")
+        for n in range(3)
+    }
+
+
+def test_a_file_of_hours_is_read_with_its_gaps_and_refused_with_its_reason(tmp_path: Path) -> None:
+    file = tmp_path / "hours.csv"
+    file.write_text(
+        "site,timestamp,energy_kwh\n"
+        "a,2026-01-01T00:00+02:00,1.5\n"
+        "b,2026-01-01T01:00+02:00,9\n"
+        "a,2026-01-01T02:00+02:00,2.5\n"
+    )
+
+    start, energy = hours_in(file, series="a")
+
+    assert start.isoformat() == "2025-12-31T22:00:00+00:00"
+    assert [energy[0], energy[2]] == [1.5, 2.5]
+    assert str(energy[1]) == "nan"
+    for line, reason in (
+        ("2026-01-01T00:00,1", "needs an offset"),
+        ("2026-01-01T00:00Z,-1", "-1.0 kWh"),
+        ("2026-01-01T00:00Z,nan", "nan kWh"),
+        ("yesterday,1", "Invalid isoformat"),
+    ):
+        file.write_text(f"timestamp,energy_kwh\n{line}\n")
+        with pytest.raises(DataRefused, match=re.escape(reason)):
+            hours_in(file, series=None)
