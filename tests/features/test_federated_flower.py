@@ -12,7 +12,15 @@ import pytest
 
 from backend.adapters.federation.superlink import SuperLink
 from backend.features.federated import flower
-from backend.features.federated.models import FLOWER
+from backend.features.federated.models import (
+    COLLECTING,
+    FLOWER,
+    FederatedExperiment,
+    FederatedRound,
+)
+from backend.features.federated.problems import ExperimentFailed
+from backend.features.federated.schemas import RoundsNew
+from backend.features.federated.service import write_down
 from backend.features.forecasts.queries import history_of
 from backend.features.sites.models import Site
 from tests.adapters.federation.supernodes import (
@@ -90,7 +98,8 @@ def test_supernodes_come_to_the_model_that_the_sites_of_this_service_come_to(
         assert done["state"] == "succeeded", (done, (tmp_path / "superlink" / "log").read_text())
         there = experiment(house, done["result"])
         assert there["engine"] == FLOWER
-        assert there["rounds"][0]["accepted"] == here["rounds"][0]["accepted"] == SITES
+        assert there["rounds"][0]["received"] == SITES
+        assert there["rounds"][0]["accepted"] == here["rounds"][0]["accepted"]
         assert there["model_sha256"] == here["model_sha256"]
 
 
@@ -108,6 +117,48 @@ def test_a_superlink_that_does_not_answer_fails_the_job_and_leaves_the_experimen
 
         assert (done["state"], done["error"]["code"]) == ("failed", "super_link_away")
         assert house.get("/federated/experiments/waiting").json()["state"] == "running"
+
+
+def begun(house: House, *, rounds: int) -> None:
+    """An experiment named `cut` whose run has come so far."""
+    now = house.clock.now()
+    with house.parts.database.transaction() as db:
+        write_down(db, RoundsNew(experiment_id="cut"), engine=FLOWER, now=now)
+        initial = db.get_one(FederatedExperiment, "cut").initial_sha256
+        for number in range(rounds):
+            db.add(
+                FederatedRound(
+                    id=f"frd_{number}",
+                    experiment_id="cut",
+                    number=number + 1,
+                    state=COLLECTING,
+                    parent_sha256=initial,
+                    selected=[],
+                    committee=[],
+                    quorum=3,
+                    opened_at=now,
+                    phases={},
+                )
+            )
+
+
+def test_an_experiment_whose_run_was_killed_goes_on_later(house: House) -> None:
+    begun(house, rounds=1)
+
+    with pytest.raises(flower.SuperLinkAway, match="taken up again"):
+        flower.outcome(house.parts, "cut", "finished:failed")
+
+    assert house.get("/federated/experiments/cut").json()["state"] == "running"
+
+
+def test_an_experiment_whose_run_never_began_has_failed(house: House) -> None:
+    begun(house, rounds=0)
+
+    with pytest.raises(ExperimentFailed, match="has not begun"):
+        flower.outcome(house.parts, "cut", "finished:failed")
+
+    seen = house.get("/federated/experiments/cut").json()
+    assert (seen["state"], "finished:failed" in seen["reason"]) == ("failed", True)
 
 
 def test_a_superlink_without_its_authority_is_refused_before_anything_starts(

@@ -17,7 +17,7 @@ from backend.adapters.verifier.dids import did_key
 from backend.adapters.verifier.keys import KeyKind, kind_of
 from backend.components import Parts, open_superlink
 from backend.features.credentials.audit import note
-from backend.features.federated import lease, queries
+from backend.features.federated import finishing, lease, queries
 from backend.features.federated.flower_app import EXPERIMENT
 from backend.features.federated.models import (
     CLOSED,
@@ -75,7 +75,7 @@ def follow(parts: Parts, experiment_id: str, report: Report) -> dict[str, Any]:
         status = _until_it_ends(parts, link, experiment_id, run_id, report)
     except SuperLinkUnavailable as away:
         raise SuperLinkAway(str(away)) from away
-    return _outcome(parts, experiment_id, status)
+    return outcome(parts, experiment_id, status)
 
 
 def enrol(db: Session, site_id: str, did: str, *, now: datetime) -> None:
@@ -135,15 +135,25 @@ def _is_running(parts: Parts, experiment_id: str, report: Report) -> bool:
     return state == RUNNING
 
 
-def _outcome(parts: Parts, experiment_id: str, status: str) -> dict[str, Any]:
-    """The summary of an experiment whose run is over; one that it left open has failed."""
-    with parts.database.transaction() as db:
+def outcome(parts: Parts, experiment_id: str, status: str) -> dict[str, Any]:
+    """The summary of an experiment whose run is over.
+
+    A run that ended in the midst of an experiment was killed: what is stored is gone on with, once
+    its lease has run out. One that ended before the first round would do so again.
+
+    Raises:
+        SuperLinkAway: If the experiment is to be taken up again.
+        ExperimentFailed: If it ended without a model.
+    """
+    with parts.database.reading() as db:
         row = db.get_one(FederatedExperiment, experiment_id)
-        if row.state == RUNNING:
-            row.state, row.finished_at = FAILED, parts.clock.now()
-            row.reason = f"the run on the SuperLink is {status}"
-        summary, reason = dict(row.summary or {}), row.reason
-        has_failed = row.state == FAILED
-    if has_failed:
-        raise ExperimentFailed(reason or "no round gave a model")
-    return summary
+        has_begun = bool(queries.rounds_of(db, experiment_id))
+    if row.state == RUNNING and has_begun:
+        raise SuperLinkAway(f"The run is {status}; its experiment is taken up again.")
+    if row.state == RUNNING:
+        error = ExperimentFailed(f"the run is {status} and has not begun")
+        finishing.give_up(parts.database, experiment_id, error, now=parts.clock.now())
+        raise error
+    if row.state == FAILED:
+        raise ExperimentFailed(row.reason)
+    return dict(row.summary or {})

@@ -8,12 +8,13 @@ from collections.abc import Mapping, Sequence
 from contextlib import closing
 
 import structlog
+from sqlalchemy.exc import SQLAlchemyError
 
 from backend.adapters.artifacts.files import ArtifactFiles
 from backend.adapters.federation.exchange import Exchange
 from backend.clock import SystemClock
 from backend.database import Database
-from backend.features.federated import queries
+from backend.features.federated import finishing, queries
 from backend.features.federated.conductor import Chair, conduct
 from backend.features.federated.lease import LeaseLost
 from backend.features.federated.models import FLOWER
@@ -53,15 +54,19 @@ class Enrolled:
 
 
 def conduct_run(exchange: Exchange, settings: Mapping[str, str]) -> None:
-    """Conduct the experiment that a run's settings name."""
-    own, experiment_id = read_settings(), settings[EXPERIMENT]
+    """Conduct the experiment that a run's settings name; one that cannot go on is ended."""
+    own, clock, experiment_id = read_settings(), SystemClock(), settings[EXPERIMENT]
     with closing(Database(own.database_url)) as database:
-        files = ArtifactFiles(own.artifacts_dir)
-        enrolled = Enrolled(exchange, database)
+        files, asked = ArtifactFiles(own.artifacts_dir), Enrolled(exchange, database)
         try:
-            conduct(Chair(database, enrolled, SystemClock(), _unseen, files), experiment_id)
+            conduct(Chair(database, asked, clock, _unseen, files), experiment_id)
         except LeaseLost:
             log.warning("federated.conducted_elsewhere", experiment_id=experiment_id)
+        except SQLAlchemyError:
+            raise  # taken up again when the database is back
+        except Exception as error:
+            finishing.give_up(database, experiment_id, error, now=clock.now())
+            raise
 
 
 def _unseen(_share: float, _stage: str) -> None:

@@ -14,7 +14,7 @@ from backend.database import new_id
 from backend.features.credentials.audit import note
 from backend.features.credentials.holder import Holder
 from backend.features.credentials.issuer import service_issuer
-from backend.features.federated import embedded, flower, lease, queries, storing
+from backend.features.federated import embedded, finishing, flower, lease, queries, storing
 from backend.features.federated.conductor import Chair, conduct
 from backend.features.federated.database_exchange import DatabaseExchange
 from backend.features.federated.lease import LeaseLost
@@ -138,7 +138,7 @@ def work_on(parts: Parts, experiment_id: str, report: Report) -> dict[str, Any]:
     except SQLAlchemyError:
         raise  # taken up again when the database is back
     except Exception as error:
-        _give_up(parts, experiment_id, f"{type(error).__name__}: {error}")
+        finishing.give_up(parts.database, experiment_id, error, now=parts.clock.now())
         raise
     finally:
         chair.exchange.close()
@@ -210,10 +210,3 @@ def require_experiment(db: Session, experiment_id: str) -> FederatedExperiment:
     if found is None:
         raise ExperimentNotFound
     return found
-
-
-def _give_up(parts: Parts, experiment_id: str, reason: str) -> None:
-    """End an experiment that would fail again and again."""
-    with parts.database.transaction() as db:
-        row = require_experiment(db, experiment_id)
-        row.state, row.reason, row.finished_at = FAILED, reason[:300], parts.clock.now()
