@@ -98,7 +98,7 @@ def test_supernodes_come_to_the_model_that_the_sites_of_this_service_come_to(
         assert done["state"] == "succeeded", (done, (tmp_path / "superlink" / "log").read_text())
         there = experiment(house, done["result"])
         assert there["engine"] == FLOWER
-        assert there["rounds"][0]["received"] == SITES
+        assert there["rounds"][0]["participation"] == 1.0
         assert there["rounds"][0]["accepted"] == here["rounds"][0]["accepted"]
         assert there["model_sha256"] == here["model_sha256"]
 
