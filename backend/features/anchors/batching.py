@@ -163,16 +163,16 @@ def leaf_of_item(item: AnchorItem) -> bytes:
     return leaf_of(Kind(item.kind), item_id(item.name), item.item_hash)
 
 
-def waiting_batches(db: Session, chain: Chain, limit: int) -> list[Deed]:
-    """Batches and blocks that have no live transaction on a chain, in the order they were made."""
+def waiting_batches(db: Session, chain: Chain, limit: int, *, purpose: str = BATCH) -> list[Deed]:
+    """Batches, or blocks, that have no live transaction on a chain, in the order they were made."""
     is_under_way = exists().where(
         ChainTx.subject == AnchorBatch.id,
         ChainTx.chain_id == chain.chain_id,
         ChainTx.genesis_hash == chain.genesis_hash,
         ChainTx.state.in_(LIVE),
     )
-    query = select(AnchorBatch).where(~is_under_way)
-    ordered = query.order_by(AnchorBatch.sealed_at, AnchorBatch.number).limit(limit)
+    query = select(AnchorBatch).where(AnchorBatch.purpose == purpose, ~is_under_way)
+    ordered = query.order_by(AnchorBatch.number).limit(limit)
     return [_deed(one) for one in db.scalars(ordered)]
 
 

@@ -6,6 +6,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, exists, or_, select
 from sqlalchemy.orm import Session, aliased
 
+from backend.adapters.ledger.contracts import MODELS, STATUS
 from backend.adapters.ledger.deeds import Deed
 from backend.adapters.ledger.ledger import Chain
 from backend.adapters.ledger.model_deeds import RoundOpening, Verdict
@@ -13,21 +14,32 @@ from backend.adapters.ledger.status_deeds import ListPublication, StatusChange
 from backend.adapters.ledger.transactions import LIVE, ON_CHAIN, ChainTx
 from backend.features.anchors.models import ChainNotice
 from backend.features.anchors.rounds import OPEN, VERDICT
-from backend.features.anchors.statuses import PUBLISH
+from backend.features.anchors.statuses import PUBLISH, REVOKE
 from backend.proofs.canonical import item_id
 
 
-def waiting_notices(db: Session, chain: Chain, limit: int) -> list[Deed]:
-    """Notices that have no live transaction on a chain, in the order they were written down.
+def waiting_revocations(db: Session, chain: Chain, limit: int) -> list[Deed]:
+    """Revocations that have no live transaction on a chain."""
+    return _waiting(db, chain, limit, ChainNotice.action == REVOKE)
 
-    Of each list only the newest root is told, and a verdict waits until its round is opened.
-    """
-    is_opened = (ChainNotice.action != VERDICT, _is_opened(chain))
-    is_newest = (ChainNotice.action != PUBLISH, ~_is_outdated())
-    query = select(ChainNotice).where(
-        ~_has_tx(ChainNotice.id, chain, LIVE), or_(*is_opened), or_(*is_newest)
-    )
-    ordered = query.order_by(ChainNotice.created_at, ChainNotice.id).limit(limit)
+
+def waiting_statuses(db: Session, chain: Chain, limit: int) -> list[Deed]:
+    """Suspensions and their ends, and of each list the newest root."""
+    is_newest = or_(ChainNotice.action != PUBLISH, ~_is_outdated())
+    others = (ChainNotice.contract == STATUS, ChainNotice.action != REVOKE)
+    return _waiting(db, chain, limit, *others, is_newest)
+
+
+def waiting_models(db: Session, chain: Chain, limit: int) -> list[Deed]:
+    """Rounds of models, and the verdicts of those that are opened on the chain."""
+    is_opened = or_(ChainNotice.action != VERDICT, _is_opened(chain))
+    return _waiting(db, chain, limit, ChainNotice.contract == MODELS, is_opened)
+
+
+def _waiting(db: Session, chain: Chain, limit: int, *conditions: ColumnElement[bool]) -> list[Deed]:
+    """In the order of the versions of their list, whatever the clocks said."""
+    query = select(ChainNotice).where(~_has_tx(ChainNotice.id, chain, LIVE), *conditions)
+    ordered = query.order_by(ChainNotice.version, ChainNotice.id).limit(limit)
     return [deed_of(one) for one in db.scalars(ordered)]
 
 

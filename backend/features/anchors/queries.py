@@ -132,7 +132,7 @@ def notice_counts(db: Session, contract: str) -> tuple[int, int, int, int]:
 
 
 def notices_of(db: Session, *conditions: ColumnElement[bool]) -> Sequence[ToldTx]:
-    """Notices with their transactions, in the order they were written down."""
+    """Notices with their transactions, in the order of the versions of their list."""
     newest = (
         select(func.max(ChainTx.id))
         .where(ChainTx.subject == ChainNotice.id, ChainTx.state.in_(LIVE))
@@ -140,7 +140,7 @@ def notices_of(db: Session, *conditions: ColumnElement[bool]) -> Sequence[ToldTx
         .scalar_subquery()
     )
     query = select(ChainNotice, ChainTx).outerjoin(ChainTx, ChainTx.id == newest)
-    ordered = query.where(*conditions).order_by(ChainNotice.created_at, ChainNotice.id)
+    ordered = query.where(*conditions).order_by(ChainNotice.version, ChainNotice.id)
     return [(row[0], row[1]) for row in db.execute(ordered)]
 
 

@@ -22,7 +22,7 @@ from backend.features.credentials.status_lists import positions_set
 
 log = structlog.get_logger("tasco.anchors")
 AT_ONCE = 100  # credentials in one transaction: strangers to each other cost 25,000 gas each
-PUBLISH = "publish"
+REVOKE, PUBLISH = "revoke", "publish"
 
 
 def tell_changes(database: Database, age: timedelta, *, now: datetime) -> int:
@@ -62,7 +62,7 @@ def _tell(db: Session, one: StatusList, now: datetime) -> None:
     told = _told(db, one)
     held = {index_of(one, position) for position in positions_set(db, one.id)}
     if one.purpose == "revocation":
-        changes = {"revoke": held - told}  # for ever: what is not held any more stays told
+        changes = {REVOKE: held - told}  # for ever: what is not held any more stays told
     else:
         changes = {"suspend": held - told, "reinstate": told - held}
     for action, indices in changes.items():
@@ -77,7 +77,7 @@ def _told(db: Session, one: StatusList) -> set[int]:
     """The bits that the chain was told are set."""
     query = select(ChainNotice.action, ChainNotice.facts).where(ChainNotice.name == one.id)
     told: set[int] = set()
-    for action, facts in db.execute(query.order_by(ChainNotice.created_at, ChainNotice.id)):
+    for action, facts in db.execute(query.order_by(ChainNotice.version, ChainNotice.id)):
         if action == "reinstate":
             told -= set(facts["indices"])
         elif action != PUBLISH:

@@ -2,6 +2,7 @@
 
 from datetime import timedelta
 from functools import partial
+from itertools import zip_longest
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from sqlalchemy.orm import Session
@@ -17,7 +18,12 @@ from backend.adapters.ledger.sending import Sender, SenderState
 from backend.adapters.ledger.signers import KeyRefused, Signer
 from backend.components import Parts
 from backend.features.anchors.batching import Closing, waiting_batches
-from backend.features.anchors.notices import waiting_notices
+from backend.features.anchors.models import BATCH, BLOCK
+from backend.features.anchors.notices import (
+    waiting_models,
+    waiting_revocations,
+    waiting_statuses,
+)
 from backend.features.credentials.issuer import IssuerKeyMissing, service_issuer
 from backend.settings import Settings
 
@@ -57,9 +63,15 @@ def sender_state(parts: Parts) -> SenderState:
 
 
 def waiting_deeds(db: Session, chain: Chain, limit: int) -> list[Deed]:
-    """What waits for a chain: neither notices nor batches keep the others waiting."""
-    notices = waiting_notices(db, chain, max(1, limit // 2))
-    return [*notices, *waiting_batches(db, chain, limit)][:limit]
+    """What waits for a chain, in turn: nothing that is held up keeps the others waiting."""
+    groups = [
+        waiting_revocations(db, chain, limit),
+        waiting_batches(db, chain, limit, purpose=BATCH),
+        waiting_batches(db, chain, limit, purpose=BLOCK),
+        waiting_statuses(db, chain, limit),
+        waiting_models(db, chain, limit),
+    ]
+    return [one for turn in zip_longest(*groups) for one in turn if one is not None][:limit]
 
 
 def terms_of(settings: Settings, *, is_embedded: bool = False) -> Terms:

@@ -199,7 +199,7 @@ def _bundle(part: TrainedPart, version_id: str, content: str, now: datetime) -> 
 
 def _register(database: Database, version: ModelVersion, *, now: datetime) -> None:
     """Enter a version; a new champion retires the former one."""
-    facts = {"model_id": version.id, "sha256": version.sha256}
+    facts = {"model_id": version.id, "sha256": version.sha256, "status": version.status}
     kind, status = version.kind, version.status
     with database.transaction() as db:
         if status == "champion":

@@ -118,7 +118,7 @@ class Bench:
         return deed.is_done(self.ledger, self.places[deed.contract], self.signer.address)
 
 
-def until(condition: Callable[[], bool], *, seconds: float = 20) -> None:
+def until(condition: Callable[[], bool], *, seconds: float = 90) -> None:
     """Wait for something that a node does in its own time."""
     end = time.monotonic() + seconds
     while not condition():
