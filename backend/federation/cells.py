@@ -9,7 +9,7 @@ participant than one mean says.
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from backend.federation.secure import GroupSum
 from backend.federation.tasks import TrainAnswer
@@ -49,7 +49,7 @@ def cells_of(
     return {f"cell-{cell + 1:02}": tuple(sorted(drawn[cell::count])) for cell in range(count)}
 
 
-def means_of(sums: dict[str, GroupSum]) -> tuple[list[TrainAnswer], dict[str, str]]:
+def means_of(sums: Mapping[str, GroupSum]) -> tuple[list[TrainAnswer], dict[str, str]]:
     """The cells' means, to be judged as updates are, and why each other cell has none.
 
     Raises:
