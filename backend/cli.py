@@ -424,6 +424,8 @@ def _welcome(host: str, port: int) -> None:
 def _serve(application: "FastAPI", host: str, port: int) -> None:
     import uvicorn  # noqa: PLC0415 - slow to load
 
+    from backend.main import KEEP_ALIVE_S  # noqa: PLC0415
+
     config = uvicorn.Config(
         application,
         host=host,
@@ -432,6 +434,7 @@ def _serve(application: "FastAPI", host: str, port: int) -> None:
         log_level="warning",
         access_log=False,
         server_header=False,
+        timeout_keep_alive=KEEP_ALIVE_S,
         timeout_graceful_shutdown=3,
     )
     server = uvicorn.Server(config)

@@ -31,6 +31,7 @@ from backend.observability import RequestLayer, configure_logging
 from backend.settings import Profile, ProfileMissing, Settings, read_settings
 
 API = "/api/v1"
+KEEP_ALIVE_S = 75  # beyond what clients and proxies keep, so that none reuses an ended connection
 ROOMS = (
     "sessions",
     "vehicles",
@@ -234,6 +235,7 @@ def main() -> None:
         port=8000,
         ws="none",
         log_level="warning",
+        timeout_keep_alive=KEEP_ALIVE_S,
         timeout_graceful_shutdown=3,
     )
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from benchmarks.start import CHEAP_AT_NIGHT, Caller
 from tests.real.server import launch_app, serving
-from tests.real.traffic import start_request
+from tests.real.traffic import make_site, start_request, starts
 
 OPEN, MEASURED, WARM_UP = 50, 40, 5
 SITE, SITE_LIMIT_KW = "crowded", 500.0
@@ -26,6 +26,18 @@ def start_with_50_open_p95_ms() -> float:
             _fill(caller)
             took_ms = [_one_more(caller) for _ in range(WARM_UP + MEASURED)][WARM_UP:]
     return statistics.quantiles(took_ms, n=20, method="inclusive")[18]
+
+
+def burst_24_first_try() -> int:
+    """How many of 24 drivers starting at 24 chargers within a second are answered at once."""
+    with tempfile.TemporaryDirectory() as folder:
+        url = f"sqlite:///{folder}/bench.db"
+        server = launch_app(folder=Path(folder), database_url=url, replan_interval_s="3600")
+        with serving(server), server.client(timeout_s=60) as client:
+            make_site(client, SITE, chargers=24, limit_kw=300)
+            bodies = [start_request(SITE, n, vehicle=n) for n in range(1, 25)]
+            answers = starts(client, bodies, within_s=1.0)
+    return sum(answer.is_success for answer in answers)
 
 
 def _fill(caller: Caller) -> None:

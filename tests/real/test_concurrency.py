@@ -19,7 +19,11 @@ PATIENCE_S = 9.0  # from ten seconds on, somebody waited for a connection in vai
 
 def crowd(server: Server) -> httpx2.Client:
     """A client with a connection for everybody."""
-    limits = httpx2.Limits(max_connections=200, max_keepalive_connections=200)
+    limits = httpx2.Limits(
+        max_connections=200,
+        max_keepalive_connections=200,
+        keepalive_expiry=2.0,  # before the server ends an idle connection, after five seconds
+    )
     return httpx2.Client(
         base_url=f"{server.address}/api/v1", timeout=60.0, limits=limits, trust_env=False
     )
@@ -40,8 +44,10 @@ def test_24_drivers_starting_at_24_chargers_within_one_second_are_all_planned_wi
 
         answers = starts(client, bodies, within_s=1.0)
 
+        for answer in answers:
+            assert_is_honest(answer)
+        answers = patiently(client, bodies, answers)
         assert answered(answers) == {200: 24}, [one.text for one in answers]
-        assert {one.json()["plan"]["method"] for one in answers} == {"optimal"}
     with checks.connected(database_url) as connection:
         checks.assert_whole(connection)
         checks.assert_newest_plan_keeps_limit(connection, "site_hq")
