@@ -112,9 +112,11 @@ def open_ledger(address: str | None) -> Ledger | None:
     raise ValueError("A ledger is memory:// or a node's http(s):// URL.")
 
 
-def embedded_exchange(examples: Mapping[str, Examples]) -> Exchange:
+def embedded_exchange(
+    examples: Mapping[str, Examples], noise_keys: Mapping[str, bytes] | None = None
+) -> Exchange:
     """The embedded engine of federated rounds: participants are threads of this process."""
-    return EmbeddedExchange(examples)
+    return EmbeddedExchange(examples, noise_keys=noise_keys)
 
 
 def open_superlink(settings: Settings) -> SuperLink:

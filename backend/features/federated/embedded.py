@@ -94,13 +94,20 @@ class Keys:
 
     def of(self, name: str) -> SigningKey:
         """A participant's key."""
-        said = b"federated participant\x00" + name.encode()
-        seed = hmac.new(self._secret, said, hashlib.sha256).digest()
+        seed = self._derived(b"federated participant", name)
         return SigningKey(Ed25519PrivateKey.from_private_bytes(seed))
+
+    def noise_of(self, name: str) -> bytes:
+        """What its private training draws its noise from; the same after a crash."""
+        return self._derived(b"federated noise", name)
 
     def did_of(self, name: str) -> str:
         """A participant's DID."""
         return did_key(self.of(name))
+
+    def _derived(self, purpose: bytes, name: str) -> bytes:
+        said = purpose + b"\x00" + name.encode()
+        return hmac.new(self._secret, said, hashlib.sha256).digest()
 
 
 def voucher(keys: Keys, clock: Clock) -> Vouch:

@@ -104,8 +104,14 @@ def _engine(parts: Parts, new: RoundsNew) -> str:
 
 
 def _require_mode(new: RoundsNew, engine: str) -> None:
-    if new.mode != "validated":
+    if new.mode not in masked.MODES:
+        return
+    if engine == EDGE:
         raise ModeNotSupported(f"Mode {new.mode} is not there for engine {engine}.")
+    if new.strategy != VALIDATED:
+        raise ModeNotSupported(f"Mode {new.mode} has a strategy of its own; leave strategy out.")
+    if new.privacy is not None:  # a budget is kept by examples, which a masked update does not tell
+        raise ModeNotSupported(f"Budgets of privacy cannot be kept in mode {new.mode}.")
 
 
 def _require_participants(db: Session, new: RoundsNew, engine: str) -> None:
@@ -158,7 +164,7 @@ def _chair(parts: Parts, experiment: FederatedExperiment, report: Report) -> Cha
     with parts.database.transaction() as db:
         embedded.enrol(db, sorted(examples), keys, now=parts.clock.now())
     vouch = embedded.voucher(keys, parts.clock)
-    exchange = embedded_exchange(examples)
+    exchange = embedded_exchange(examples, {name: keys.noise_of(name) for name in examples})
     return Chair(parts.database, exchange, parts.clock, report, parts.artifacts, vouch=vouch)
 
 
