@@ -22,6 +22,7 @@ from backend.features.federated import (
     finishing,
     judging,
     lease,
+    masked,
     queries,
     receiving,
     standings,
@@ -175,6 +176,9 @@ class _Round:
 
     def _collect(self) -> None:
         """Ask who has not sent yet, keep what comes, and go on if it is enough."""
+        if self._terms.mode in masked.MODES:
+            self._collect_masked()
+            return
         tasks = self._train_tasks()
         answers = self._chair.exchange.ask(tasks, timeout_s=self._left_s()) if tasks else []
         self._chair.passed("asked")
@@ -186,6 +190,16 @@ class _Round:
             received = len(queries.updates_of(db, self._current.id))
         if received < self._current.quorum:
             self._fail(received, f"{received} updates came; {self._current.quorum} are needed")
+        else:
+            self._move(VALIDATING)
+
+    def _collect_masked(self) -> None:
+        """Have the sums made; single updates are nowhere."""
+        chair = self._chair
+        how = masked.Collecting(self._at, chair.exchange, self._left_s, chair.passed)
+        found = masked.collect(how, self._current, self._train_tasks())
+        if found.reason:
+            self._fail(found.received, found.reason)
         else:
             self._move(VALIDATING)
 
@@ -268,6 +282,10 @@ class _Round:
     def _aggregate(self) -> None:
         """Make the model of what is stored, and write down what became of every update."""
         sent = self._sent()
+        fault = masked.fault_of(self._terms, sent.answers, sent.scores)
+        if fault is not None:
+            self._fail(masked.members(self._current), fault)
+            return
         aggregated = judging.outcome(sent, self._terms)
         self._chair.passed("aggregated")
         selected = len(self._current.selected)
@@ -276,6 +294,7 @@ class _Round:
             judging.verdicts(aggregated),
             {
                 **judging.figures(sent, aggregated, selected=selected),
+                **masked.figures(self._current),
                 "bytes_moved": self._bytes_moved(sent),
                 "cpu_s": round(time.process_time() - self._cpu_s, 3),
                 "rss_mb": round(psutil.Process().memory_info().rss / 2**20, 1),
@@ -290,4 +309,5 @@ class _Round:
     def _bytes_moved(self, sent: judging.Sent) -> int:
         """Models out, updates in, candidates out to the committee."""
         out = arrows.bytes_of(sent.weights) * len(self._current.selected)
+        out += masked.letter_bytes(self._current)
         return out + sent.size_bytes * (1 + len(sent.scores))

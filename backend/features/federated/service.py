@@ -14,7 +14,7 @@ from backend.database import new_id
 from backend.features.credentials.audit import note
 from backend.features.credentials.holder import Holder
 from backend.features.credentials.issuer import service_issuer
-from backend.features.federated import embedded, finishing, flower, lease, queries, storing
+from backend.features.federated import embedded, finishing, flower, lease, masked, queries, storing
 from backend.features.federated.conductor import Chair, conduct
 from backend.features.federated.database_exchange import DatabaseExchange
 from backend.features.federated.lease import LeaseLost
@@ -40,6 +40,7 @@ from backend.features.federated.terms import LEAST_QUORUM
 from backend.features.jobs.models import Job
 from backend.features.jobs.service import Report, submit
 from backend.federation.networks import initial_weights
+from backend.federation.strategies import VALIDATED
 
 log = structlog.get_logger("tasco.federated")
 KIND = "federated.rounds"
