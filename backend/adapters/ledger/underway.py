@@ -13,6 +13,7 @@ from backend.adapters.ledger.transactions import (
     FAILED,
     FINAL,
     INCLUDED,
+    ON_CHAIN,
     REPLACED,
     SENT,
     SIGNED,
@@ -21,7 +22,7 @@ from backend.adapters.ledger.transactions import (
 )
 
 log = structlog.get_logger("tasco.ledger")
-SEND_AGAIN = timedelta(seconds=15)
+LATE, SEND_AGAIN = timedelta(seconds=3), timedelta(seconds=15)
 
 
 def send_again(desk: Desk) -> int:
@@ -29,8 +30,11 @@ def send_again(desk: Desk) -> int:
     query = select(ChainTx).where(*desk.mine(*UNMINED), ChainTx.nonce.is_not(None))
     with desk.database.reading() as db:
         rows = db.scalars(query.order_by(ChainTx.nonce)).all()
-    stale = desk.now() - SEND_AGAIN
-    return broadcast(desk, [one for one in rows if one.state == SIGNED or one.changed_at < stale])
+    now = desk.now()
+    stale = [one for one in rows if one.state == SIGNED or one.changed_at < now - SEND_AGAIN]
+    if any(one.changed_at < now - LATE for one in rows):
+        fills_gap(desk)  # what is before them may be forgotten, and they would wait for ever
+    return broadcast(desk, stale)
 
 
 def broadcast(desk: Desk, rows: Sequence[ChainTx]) -> int:
@@ -102,18 +106,20 @@ def pay_more(desk: Desk) -> int:
 
 
 def fills_gap(desk: Desk) -> bool:
-    """Send again what the node forgot although it was in blocks; tells whether it did.
+    """Send everything again from the first nonce that the node does not know; tells whether it did.
 
-    Without those transactions every later one would wait for ever.
+    A node may forget what was in blocks: without those transactions every later one would wait for
+    ever.
     """
     pending = desk.ledger.next_nonce(desk.signer.address)
     if pending >= desk.own_nonce():
         return False
-    query = select(ChainTx).where(*desk.mine(INCLUDED, FINAL, FAILED))
+    query = select(ChainTx).where(*desk.mine(*UNMINED, INCLUDED, FINAL, FAILED))
     with desk.database.reading() as db:
         rows = db.scalars(query.where(ChainTx.nonce >= pending).order_by(ChainTx.nonce)).all()
-    log.error("ledger.forgot", transactions=len(rows), nonce=pending)
-    undone = [one.id for one in rows if one.state != FAILED]
-    desk.change(lambda db: watching.reopen(db, undone, now=desk.now()))
+    forgotten = [one.id for one in rows if one.state in ON_CHAIN]
+    if forgotten:
+        log.error("ledger.forgot", transactions=len(forgotten), nonce=pending)
+        desk.change(lambda db: watching.reopen(db, forgotten, now=desk.now()))
     desk.ledger.broadcast([one.raw_tx or b"" for one in rows])
     return True

@@ -213,6 +213,7 @@ class Anvil:
         self.url = f"http://127.0.0.1:{self.port}"
         self._file = folder / f"anvil-{self.port}.json"
         self.process: subprocess.Popen[bytes] | None = None
+        self._frozen: bytes | None = None
         self.start()
 
     def start(self) -> None:
@@ -242,6 +243,10 @@ class Anvil:
         height = int(rpc(self.url, "eth_blockNumber"), 16)
         return (self.saved_height() or 0) >= height
 
+    def freeze_file(self) -> None:
+        """Let it start next time with what it has saved so far."""
+        self._frozen = self._file.read_bytes()
+
     def kill(self) -> None:
         """End it at once, but not in the middle of its file, or it would be another chain."""
         if self.process is None or self.process.poll() is not None:
@@ -254,6 +259,8 @@ class Anvil:
             self.process.send_signal(signal.SIGSTOP)
         self.process.kill()
         self.process.wait(10)
+        if self._frozen is not None:
+            self._file.write_bytes(self._frozen)
 
 
 @pytest.fixture

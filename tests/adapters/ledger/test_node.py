@@ -56,6 +56,33 @@ def test_a_node_killed_after_it_took_transactions_gets_them_again(
     assert [one.state for one in bench.rows() if one.state in {"sent", "signed"}] == []
 
 
+def test_what_a_node_forgot_before_a_waiting_transaction_is_sent_again_first(
+    database: Database, start_anvil: Start
+) -> None:
+    node = start_anvil()
+    bench = node_bench(database, node.url)
+    until(node.has_saved)
+    kept = (node.saved_height() or 0) + 1
+    sender = bench.sender()
+    bench.add(1)
+    until(lambda: not sender.step() and bench.states() == ["final"])
+    until(node.has_saved)
+    node.freeze_file()  # what comes now is forgotten
+
+    bench.add(1)
+    until(lambda: not sender.step() and bench.states() == ["final"] * 2)
+    bench.add(1)
+    sender.step()  # this one is sent, and not seen in a block any more
+    node.kill()
+    node.start()
+    assert int(rpc(node.url, "eth_blockNumber"), 16) == kept
+    assert bench.states() == ["final", "final", "sent"]
+    bench.now.advance(seconds=5)
+    until(lambda: not sender.step() and anchored(bench) == 3)
+
+    until(lambda: not sender.step() and bench.states() == ["final"] * 3)
+
+
 def test_final_waits_for_the_chains_own_word(database: Database, start_anvil: Start) -> None:
     node = start_anvil("--slots-in-an-epoch", "4")
     bench = node_bench(database, node.url)
