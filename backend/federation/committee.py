@@ -10,12 +10,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from backend.federation.checking import Rules
 from backend.federation.tasks import ScoreAnswer
 
 LARGEST_COMMITTEE = 21
 SIGMA_OF_MAD = 1.4826  # of a normal distribution
+HELPFUL = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,10 +73,11 @@ def judge(
     """Put the members' opinions of all candidates together.
 
     Members are compared with themselves first: what counts is how an update does at a member
-    against that member's median update, in units of the committee's usual spread. An update fails
-    if the median member finds it worse than the median update by more than the gate allows, or
-    harmful while others help, or harmful beyond the quality threshold. A member has no say about
-    its own update, one vote whatever it sends, and numbers outside [-1, 1] count as these bounds.
+    against that member's median update, in units of the updates' usual spread (median absolute
+    deviation). An update fails if the median member finds it worse than the median update by more
+    than the gate allows, or harmful beyond the quality threshold. A member has no say about its own
+    update, none at all if it said two different things, and numbers outside [-1, 1] count as these
+    bounds.
 
     Args:
         candidates: Senders of the updates that are judged.
@@ -84,22 +87,34 @@ def judge(
     Returns:
         An opinion of each candidate, by sender; without any member's word all pass.
     """
-    votes = {one.participant: one for one in sorted(scores, key=lambda one: one.participant)}
-    names = sorted(set(candidates))
-    table = np.array([[_gain(vote, name) for vote in votes.values()] for name in names])
-    if not names or not votes:
+    votes, names = _votes(scores), sorted(set(candidates))
+    table = np.array([[_gain(vote, name) for vote in votes] for name in names])
+    if not np.isfinite(table).any():
         return {name: Opinion(0.0, 0.0, 0, is_rejected=False, reason="") for name in names}
     gains = _row_medians(table)
     paired = _row_medians(table - _row_medians(table.T)[None, :])
-    centre = float(np.nanmedian(paired)) if np.isfinite(paired).any() else 0.0
-    distance = np.abs(paired - centre)
-    spread = float(np.nanmedian(distance)) if np.isfinite(distance).any() else 0.0
-    scale = max(SIGMA_OF_MAD * spread, rules.tolerance / rules.gate)
+    centre = float(np.nanmedian(paired))
+    spread = float(np.nanmedian(np.abs(paired - centre)))
+    # Where all help much, they may differ much: who helps half as much as the median is no liar.
+    tolerance = max(rules.tolerance, HELPFUL * float(np.nanmedian(gains)))
+    scale = max(SIGMA_OF_MAD * spread, tolerance / rules.gate)
     members = np.isfinite(table).sum(axis=1)
     return {
         name: _opinion(float(gain), float((value - centre) / scale), int(count), rules)
         for name, gain, value, count in zip(names, gains, paired, members, strict=True)
     }
+
+
+def _votes(scores: Sequence[ScoreAnswer]) -> list[ScoreAnswer]:
+    """One answer of each member, in the order of their names; none of who contradicts itself."""
+    said: dict[str, list[ScoreAnswer]] = {}
+    for one in scores:
+        said.setdefault(one.participant, []).append(one)
+    return [
+        each[0]
+        for _, each in sorted(said.items())
+        if all(dict(one.gains) == dict(each[0].gains) for one in each)
+    ]
 
 
 def _gain(vote: ScoreAnswer, name: str) -> float:
@@ -109,9 +124,7 @@ def _gain(vote: ScoreAnswer, name: str) -> float:
     return min(max(float(gain), -1.0), 1.0)
 
 
-def _row_medians(
-    table: np.ndarray[tuple[int, ...], np.dtype[np.float64]],
-) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
+def _row_medians(table: NDArray[np.float64]) -> NDArray[np.float64]:
     """Medians of the known values; NaN where a row has none."""
     return np.array(
         [np.median(row[np.isfinite(row)]) if np.isfinite(row).any() else math.nan for row in table]
