@@ -19,7 +19,7 @@ from backend.features.anchors import commands as anchor_commands
 from backend.features.credentials import admin_commands, wallet_cli
 from backend.features.demo import telemetry_commands
 from backend.features.federated import commands as federated_commands
-from backend.features.federated import node_commands
+from backend.features.federated import fleet_commands, node_commands
 from backend.features.forecasts import backtest_commands, vehicle_commands
 
 if TYPE_CHECKING:
@@ -43,6 +43,7 @@ app.add_typer(telemetry_commands.app, name="telemetry")
 app.add_typer(vehicle_commands.app, name="forecasts")
 app.add_typer(federated_commands.app, name="federated")
 plots.command("federated")(federated_commands.plot_federated)
+plots.command("federated-fleet")(fleet_commands.plot_fleet)
 app.add_typer(node_commands.app, name="supernode")
 app.command()(backtest_commands.backtest)
 imports.command("regressors")(backtest_commands.import_regressors)

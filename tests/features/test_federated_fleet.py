@@ -7,7 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 from sqlalchemy import select, update
+from typer.testing import CliRunner
 
+from backend.cli import app
 from backend.features.anchors.models import BLOCK, AnchorBatch, AnchorItem
 from backend.features.federated import fleet_flows
 from backend.features.federated.fleet_flows import flows_of
@@ -17,6 +19,7 @@ from backend.federation import fleet
 from backend.federation.fleet_world import CHARGE, DISCHARGE, live_by_rule, make_world
 from backend.federation.weights import to_npz
 from backend.proofs.merkle import Kind
+from backend.settings import read_settings
 from tests.conftest import NOON, House, house_on
 from tests.features.test_sessions import refused
 from tests.tables import rows_of
@@ -193,6 +196,29 @@ def test_a_fleet_learns_from_plans_too(house: House) -> None:
 
     assert result["labels"] == "planner"
     assert len(result["curve"]) == 3
+
+
+def test_a_run_is_drawn_from_the_command_line(
+    house: House, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TASCO_DATABASE_URL", house.settings.database_url)
+    monkeypatch.setenv("TASCO_PROFILE", "demo")
+    read_settings.cache_clear()
+    result = run(house, steps=20, privacy={})
+
+    drawn, unknown = (
+        CliRunner().invoke(
+            app, ["plot", "federated-fleet", *named, "--out", str(tmp_path / "x.svg")]
+        )
+        for named in ([], ["flt_none"])
+    )
+
+    read_settings.cache_clear()
+    picture = (tmp_path / "x.svg").read_text()
+    assert drawn.exit_code == 0, drawn.output
+    assert picture.count("<svg") == 1
+    assert result["run_id"] in picture
+    assert unknown.exit_code == 2
 
 
 @pytest.mark.parametrize(

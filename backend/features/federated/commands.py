@@ -26,7 +26,7 @@ def newcomer(
     from backend.features.federated import newcomer as comparison  # noqa: PLC0415
     from backend.problems import Problem  # noqa: PLC0415
 
-    with _database() as database:
+    with open_database() as database:
         with database.reading() as db:
             found = comparison.histories(db, now=SystemClock().now())
         try:
@@ -44,7 +44,7 @@ def export(
     """Write an experiment's figures to a file."""
     from backend.features.federated import exports, views  # noqa: PLC0415 - slow to load
 
-    with _database() as database, database.reading() as db:
+    with open_database() as database, database.reading() as db:
         row = _found(database, experiment)
         if out.suffix == ".csv":
             text = exports.curve_csv(db, experiment)
@@ -63,7 +63,7 @@ def plot_federated(
     """Draw an experiment: what was learned, who took part, what it took."""
     from backend.features.federated import plots, views  # noqa: PLC0415 - slow to load
 
-    with _database() as database, database.reading() as db:
+    with open_database() as database, database.reading() as db:
         row = _found(database, experiment)
         view = views.experiment_view(db, row)
     title = f"{view.id}: {view.terms['strategy']}, {view.engine}, {len(view.rounds)} rounds"
@@ -75,7 +75,8 @@ def plot_federated(
 
 
 @contextmanager
-def _database() -> Iterator["Database"]:
+def open_database() -> Iterator["Database"]:
+    """The database that the settings name, migrated, for one command."""
     from backend.components import migrate  # noqa: PLC0415 - slow to load
     from backend.database import Database  # noqa: PLC0415
     from backend.settings import read_settings  # noqa: PLC0415

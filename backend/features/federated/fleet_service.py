@@ -240,6 +240,16 @@ def _store(
         record(db, "model.registered", facts, now=now)
 
 
+def result_of(db: Session, run_id: str | None) -> FleetRunResult | None:
+    """What came of a run, the newest if none is named; None if there is none."""
+    run = _newest(db) if run_id is None else db.get(FleetRun, run_id)
+    return None if run is None else FleetRunResult.model_validate(run.result)
+
+
+def _newest(db: Session) -> FleetRun | None:
+    return db.scalar(select(FleetRun).order_by(FleetRun.id.desc()).limit(1))
+
+
 def decide(db: Session, asked: DecisionAsked) -> Decision:
     """What the newest run's model says.
 
@@ -247,7 +257,7 @@ def decide(db: Session, asked: DecisionAsked) -> Decision:
         NoFleetModel: If there is none.
         WeightsAltered: If it is not the one that was stored.
     """
-    run = db.scalar(select(FleetRun).order_by(FleetRun.id.desc()).limit(1))
+    run = _newest(db)
     if run is None:
         raise NoFleetModel
     weights: Weights = storing.get(db, run.model_sha256, SHAPES)
