@@ -38,6 +38,7 @@ FINISHED = "finished"
 REGISTERED, OPERATOR = "registered", "operator"
 MAKE_A_KEY = "A SuperNode needs a P-384 key: ssh-keygen -t ecdsa -b 384 -N '' -f FILE makes one."
 LOOK_S = 1.0
+MOST_RUNS = 3  # one after another, should each be killed
 LOOKS_PER_STATUS = 10  # asking the SuperLink costs a process, looking at our rounds nothing
 
 
@@ -68,11 +69,13 @@ def follow(parts: Parts, experiment_id: str, report: Report) -> dict[str, Any]:
         SuperLinkAway: If the SuperLink cannot be asked.
         ExperimentFailed: If the run ended without a model.
     """
-    link = open_superlink(parts.settings)
+    link, status = open_superlink(parts.settings), "submitted"
     try:
-        run_id = link.submit(CONDUCT, {EXPERIMENT: experiment_id})
-        log.info("federated.submitted", experiment_id=experiment_id, run_id=run_id)
-        status = _until_it_ends(parts, link, experiment_id, run_id, report)
+        for _ in range(MOST_RUNS):
+            status = _run(parts, link, experiment_id, report)
+            if not _is_cut(parts, experiment_id):
+                break
+            log.warning("federated.run_cut", experiment_id=experiment_id, status=status)
     except SuperLinkUnavailable as away:
         raise SuperLinkAway(str(away)) from away
     return outcome(parts, experiment_id, status)
@@ -107,11 +110,10 @@ def did_of_node(public_key: Path) -> str:
     return did_key(key)
 
 
-def _until_it_ends(
-    parts: Parts, link: SuperLink, experiment_id: str, run_id: str, report: Report
-) -> str:
-    """Look until the experiment or its run is over; gives the run's last known status."""
-    status = "submitted"
+def _run(parts: Parts, link: SuperLink, experiment_id: str, report: Report) -> str:
+    """Submit a run and look until it or the experiment is over; gives its last known status."""
+    run_id, status = link.submit(CONDUCT, {EXPERIMENT: experiment_id}), "submitted"
+    log.info("federated.submitted", experiment_id=experiment_id, run_id=run_id)
     while not status.startswith(FINISHED):
         for _ in range(LOOKS_PER_STATUS):
             if not _is_running(parts, experiment_id, report):
@@ -119,6 +121,13 @@ def _until_it_ends(
             time.sleep(LOOK_S)
         status = link.status(run_id)
     return status
+
+
+def _is_cut(parts: Parts, experiment_id: str) -> bool:
+    """Whether an experiment goes on with nobody to conduct it: its run was killed in the midst."""
+    with parts.database.reading() as db:
+        is_running = db.get_one(FederatedExperiment, experiment_id).state == RUNNING
+        return is_running and bool(queries.rounds_of(db, experiment_id))
 
 
 def _is_running(parts: Parts, experiment_id: str, report: Report) -> bool:
@@ -138,18 +147,19 @@ def _is_running(parts: Parts, experiment_id: str, report: Report) -> bool:
 def outcome(parts: Parts, experiment_id: str, status: str) -> dict[str, Any]:
     """The summary of an experiment whose run is over.
 
-    A run that ended in the midst of an experiment was killed: what is stored is gone on with, once
-    its lease has run out. One that ended before the first round would do so again.
+    A run that ended before the first round would do so again: the experiment has failed. One that
+    was killed in the midst has not.
 
     Raises:
         SuperLinkAway: If the experiment is to be taken up again.
         ExperimentFailed: If it ended without a model.
     """
+    if _is_cut(parts, experiment_id):
+        with parts.database.transaction() as db:
+            lease.release(db, experiment_id, lease.QUEUED)
+        raise SuperLinkAway(f"The run is {status}; its experiment is taken up again.")
     with parts.database.reading() as db:
         row = db.get_one(FederatedExperiment, experiment_id)
-        has_begun = bool(queries.rounds_of(db, experiment_id))
-    if row.state == RUNNING and has_begun:
-        raise SuperLinkAway(f"The run is {status}; its experiment is taken up again.")
     if row.state == RUNNING:
         error = ExperimentFailed(f"the run is {status} and has not begun")
         finishing.give_up(parts.database, experiment_id, error, now=parts.clock.now())
