@@ -11,6 +11,7 @@ from click.testing import Result
 from sqlalchemy import text
 from typer.testing import CliRunner
 
+from backend.adapters.ledger.contracts import GAS
 from backend.cli import app
 from backend.features.anchors import collecting, wiring
 from backend.features.credentials.listeners import close_chain_now
@@ -189,11 +190,22 @@ def test_contracts_are_deployed_on_a_node_and_found_again(sqlite_url: str) -> No
     }
     before = run("chain", "status", **variables)
     deployed = run("chain", "deploy", **variables)
+    again = run("chain", "deploy", **variables)
+    anew = run("chain", "deploy", "--anew", **variables)
     after = run("chain", "status", **variables)
 
     assert (before.exit_code, deployed.exit_code, after.exit_code) == (2, 0, 0), deployed.output
+    places = [_places(one) for one in (deployed, again, anew)]
+    assert set(places[0]) == {"Directory", *GAS}
+    assert places[0] == places[1]
+    assert not set(places[1].values()) & set(places[2].values())
     assert "The ledger can be written to." in after.output
     assert ANVILS_FIRST_KEY[2:] not in before.output + deployed.output + after.output
+
+
+def _places(deployed: Result) -> dict[str, str]:
+    rows = (line.split() for line in deployed.output.splitlines())
+    return {row[0]: row[1] for row in rows if len(row) == 2 and row[1].startswith("0x")}
 
 
 @pytest.mark.skipif(not NODE_URL, reason="no Ethereum node: run `python3 run.py services anvil`")

@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 from sqlalchemy import delete, update
 from sqlalchemy.orm import Session
 
+from backend.adapters.ledger.contracts import STATUS
 from backend.adapters.ledger.deploying import Deployer, Rate
 from backend.adapters.ledger.embedded import EmbeddedLedger
 from backend.adapters.ledger.ledger import Chain
@@ -32,7 +33,19 @@ def boot(database: Database, ledger: EmbeddedLedger, chain: Chain, signer: Signe
 
 
 def record_places(db: Session, chain: Chain, places: dict[str, str]) -> None:
-    """Remember where contracts stand on a chain; new ones take the place of old ones."""
+    """Remember where contracts stand on a chain; new ones take the place of old ones.
+
+    Roots, blocks and verdicts stay where they were told. Whether a credential is revoked is asked
+    of the newest contract, so that is told everything again.
+    """
+    former = update(ChainTx).where(
+        ChainTx.chain_id == chain.chain_id,
+        ChainTx.genesis_hash == chain.genesis_hash,
+        ChainTx.contract == STATUS,
+        ChainTx.address != places.get(STATUS, "").lower(),
+        ChainTx.state.in_(LIVE),
+    )
+    db.execute(former.values(state=SUPERSEDED, reason="Another contract took its place."))
     for contract, address in places.items():
         row = ContractPlace(
             chain_id=chain.chain_id,

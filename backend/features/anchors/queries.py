@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, and_, func, select
-from sqlalchemy.orm import Session
+from sqlalchemy import ColumnElement, Select, and_, exists, func, select
+from sqlalchemy.orm import Session, aliased
 
 from backend.adapters.ledger.transactions import LIVE, ON_CHAIN, ChainTx
 from backend.features.anchors.models import BLOCK, AnchorBatch, AnchorItem, ChainNotice
@@ -117,18 +117,26 @@ def spent(db: Session, purpose: str) -> Spent:
 
 
 def notice_counts(db: Session, contract: str) -> tuple[int, int, int, int]:
-    """Notices to a contract, those in no block yet, and gas and fees (wei) of the others."""
-    own = ChainNotice.contract == contract
+    """Notices to a contract, those in no block yet, and gas and fees (wei) of the others.
+
+    A root that a newer one took the place of waits no more.
+    """
+    own, newer = ChainNotice.contract == contract, aliased(ChainNotice)
+    is_newer = (newer.action == ChainNotice.action, newer.part > ChainNotice.part)
+    is_root = ChainNotice.action == "publish"
+    is_outdated = is_root & exists().where(newer.name == ChainNotice.name, *is_newer)
+    is_mined = exists().where(ChainTx.subject == ChainNotice.id, ChainTx.state.in_(ON_CHAIN))
+    waiting = select(func.count()).where(own, ~is_outdated, ~is_mined)
     mined = (ChainTx.subject == ChainNotice.id, ChainTx.state.in_(ON_CHAIN))
     amounts = select(
-        func.count(func.distinct(ChainNotice.id)),
         func.coalesce(func.sum(ChainTx.gas_used), 0),
         func.coalesce(func.sum(ChainTx.gas_used * ChainTx.gas_price_wei), 0),
     )
     told = db.scalar(select(func.count()).where(own)) or 0
-    row = db.execute(amounts.join(ChainTx, and_(*mined)).where(own)).one()
-    done, gas, fee_wei = (int(one or 0) for one in row)
-    return told, told - done, gas, fee_wei
+    paid = amounts.select_from(ChainNotice).join(ChainTx, and_(*mined)).where(own)
+    row = db.execute(paid).one()
+    gas, fee_wei = (int(one or 0) for one in row)
+    return told, db.scalar(waiting) or 0, gas, fee_wei
 
 
 def notices_of(db: Session, *conditions: ColumnElement[bool]) -> Sequence[ToldTx]:

@@ -132,7 +132,7 @@ class NoticeCosts(BaseModel):
     """What a contract was told beside roots, and what that cost."""
 
     notices: int
-    waiting: int = Field(description="In no block of a chain yet; outdated roots stay here")
+    waiting: int = Field(description="In no block of a chain yet")
     gas_used: int
     fee_wei: str
 
@@ -153,6 +153,7 @@ class StatusNotice(NoticeView):
     """A credential's bit was set or cleared on the chain."""
 
     action: Literal["revoke", "suspend", "reinstate"]
+    issuer: str | None = Field(description="The address that told it; another key is another one")
 
 
 class CredentialBit(BaseModel):

@@ -72,9 +72,14 @@ def _bit(db: Session, entry: StatusEntry, into: StatusList) -> CredentialBit:
             "index": index,
             "is_set": entry.is_set,
             "is_set_on_chain": bool(mined) and mined[-1] != "reinstate",
-            "notices": [StatusNotice(action=one[0].action, **_way(*one)) for one in told],
+            "notices": [_notice(*one) for one in told],
         }
     )
+
+
+def _notice(notice: ChainNotice, chain_tx: ChainTx | None) -> StatusNotice:
+    issuer = chain_tx.signer if chain_tx else None
+    return StatusNotice(action=notice.action, issuer=issuer, **_way(notice, chain_tx))
 
 
 def model_on_chain(db: Session, sha256: str, sender: SenderState) -> ModelOnChain:

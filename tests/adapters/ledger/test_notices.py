@@ -8,6 +8,7 @@ from eth_hash.auto import keccak
 from sqlalchemy import delete
 
 from backend.adapters.ledger.abi import address_of, call_of, number_in
+from backend.adapters.ledger.booting import record_places
 from backend.adapters.ledger.checks import NotFit, Wanted, require_fit, stand_of
 from backend.adapters.ledger.contracts import CHARGE_LEDGER, MODELS, REGISTRY, STATUS, sequence_of
 from backend.adapters.ledger.deploying import DIRECTORY, Deployer, Rate, checksummed
@@ -219,6 +220,25 @@ def test_only_what_is_missing_is_deployed(embedded: Bench) -> None:
     assert places[MODELS] != embedded.places[MODELS]
     wanted = Wanted(None, is_demo=True, cap_wei=CAP_WEI)
     require_fit(embedded.ledger, embedded.ledger.chain(), places, embedded.signer, wanted)
+
+
+def test_a_new_contract_of_statuses_is_told_everything_again(embedded: Bench) -> None:
+    bench = embedded
+    bench.add(1)
+    bench.deeds += [StatusChange("ntc_1", "revoke", (7,)), opening()]
+    settle(bench, bench.sender())
+    deployer = Deployer(bench.ledger, bench.signer, CAP_WEI, Rate(1, 1_000_000))
+    kept = {name: bench.places[name] for name in (DIRECTORY, REGISTRY, CHARGE_LEDGER, MODELS)}
+    bench.places = deployer.deploy(writer=bench.signer.address, having=kept)
+    with bench.database.transaction() as db:
+        record_places(db, bench.ledger.chain(), bench.places)
+    assert not says(bench, "isRevoked", 7)
+    bench.now.advance(minutes=6)
+
+    settle(bench, bench.sender())
+
+    assert says(bench, "isRevoked", 7)
+    assert sorted(bench.states()) == ["final", "final", "final", "superseded"]
 
 
 @pytest.mark.parametrize(
