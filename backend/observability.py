@@ -76,6 +76,12 @@ class Metrics:
         self.drift_alarms = Counter(
             "tasco_forecast_drift_alarms", "Sure changes of sites found", registry=self.registry
         )
+        self.federated_rounds = Counter(
+            "tasco_federated_rounds", "Rounds that ended", ("state",), registry=self.registry
+        )
+        self.federated_updates = Counter(
+            "tasco_federated_updates", "Updates judged", ("verdict",), registry=self.registry
+        )
         self.open_sessions = Gauge(
             "tasco_open_sessions", "Sessions that are open", registry=self.registry
         )

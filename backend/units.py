@@ -30,8 +30,14 @@ def _in_utc(value: datetime) -> datetime:
         return FIRST if value.year == 1 else LAST
 
 
+def _whole(value: object) -> object:
+    """JSON knows one kind of number: 5.0 is a whole one (JSON Schema, `integer`)."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
 PRINTABLE = r"^[^\x00-\x1f\x7f]+$"  # PostgreSQL stores no NUL; nobody needs the rest
 UtcDatetime = Annotated[AwareDatetime, BeforeValidator(_from_rfc3339), AfterValidator(_in_utc)]
+WholeNumber = Annotated[int, BeforeValidator(_whole)]
 SocPercent = Annotated[float, Field(ge=0, le=100, examples=[35.0])]
 EnergyKwh = Annotated[float, Field(ge=0, le=2_000, examples=[25.5])]
 CapacityKwh = Annotated[float, Field(ge=0.1, le=2_000, examples=[75.0])]

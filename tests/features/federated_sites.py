@@ -7,6 +7,7 @@ from datetime import timedelta
 from typing import Any
 
 import numpy as np
+import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from sqlalchemy import insert
 
@@ -20,6 +21,8 @@ from tests.conftest import House
 DAYS = 28
 HOUR = timedelta(hours=1)
 ROUNDS = "/federated/rounds"
+# For tests in which the kind of database plays no part.
+ON_SQLITE = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 
 
 def add_sites(house: House, count: int = 5, *, days: int = DAYS) -> list[str]:

@@ -11,7 +11,7 @@ from backend.features.federated.models import FederatedWeights
 from backend.federation.networks import predict, shapes
 from backend.federation.weights import content_hash, from_npz
 from tests.conftest import House
-from tests.features.federated_sites import ROUNDS, add_sites, experiment, train
+from tests.features.federated_sites import ON_SQLITE, ROUNDS, add_sites, experiment, train
 from tests.tables import rows_of
 
 
@@ -45,6 +45,7 @@ def test_the_same_seed_gives_the_same_model_and_another_seed_another(house: Hous
     assert first["model_sha256"] == again["model_sha256"] != other["model_sha256"]
 
 
+@ON_SQLITE
 def test_each_round_begins_with_the_model_of_the_one_before(house: House) -> None:
     add_sites(house)
 
@@ -57,6 +58,7 @@ def test_each_round_begins_with_the_model_of_the_one_before(house: House) -> Non
     assert models[-1] == seen["model_sha256"]
 
 
+@ON_SQLITE
 def test_the_model_is_given_out_with_its_hash_as_npz_and_as_onnx(house: House) -> None:
     add_sites(house)
     train(house)
@@ -73,6 +75,7 @@ def test_the_model_is_given_out_with_its_hash_as_npz_and_as_onnx(house: House) -
     assert again.status_code == 304
 
 
+@ON_SQLITE
 def test_a_model_whose_bytes_were_altered_is_not_given_out(house: House) -> None:
     add_sites(house)
     sha256 = experiment(house, train(house))["model_sha256"]
@@ -88,6 +91,7 @@ def test_a_model_whose_bytes_were_altered_is_not_given_out(house: House) -> None
     assert (answer.status_code, answer.json()["code"]) == (409, "weights_altered")
 
 
+@ON_SQLITE
 def test_too_few_participants_are_refused_with_how_many_there_are(house: House) -> None:
     add_sites(house, 2)
 
@@ -97,6 +101,7 @@ def test_too_few_participants_are_refused_with_how_many_there_are(house: House) 
     assert "2 participants; 5 are needed" in answer.json()["detail"]
 
 
+@ON_SQLITE
 def test_a_site_with_little_history_does_not_take_part(house: House) -> None:
     add_sites(house, 3)
     house.site("site_young")
@@ -108,6 +113,7 @@ def test_a_site_with_little_history_does_not_take_part(house: House) -> None:
     assert summary["rounds_closed"] == 2
 
 
+@ON_SQLITE
 def test_a_fraction_of_the_participants_is_drawn_by_the_seed(house: House) -> None:
     add_sites(house, 6)
 
@@ -125,6 +131,7 @@ def test_a_fraction_of_the_participants_is_drawn_by_the_seed(house: House) -> No
     assert len({tuple(one) for one in chosen[0]}) > 1
 
 
+@ON_SQLITE
 @pytest.mark.parametrize("strategy", ["fedavg", "fedprox", "median", "trimmed_mean", "krum"])
 def test_other_strategies_can_be_compared(house: House, strategy: str) -> None:
     add_sites(house, 3)
@@ -170,6 +177,7 @@ def test_a_closed_round_and_its_model_enter_the_anchor_queue_without_names(house
     assert "did:" not in said
 
 
+@ON_SQLITE
 def test_the_model_stands_in_the_registry_with_its_metrics(house: House) -> None:
     add_sites(house)
     summary = train(house)
@@ -195,6 +203,7 @@ def test_a_repeated_request_with_its_key_finds_the_same_experiment(house: House)
     assert len(house.get(ROUNDS).json()["data"]) == 1
 
 
+@ON_SQLITE
 def test_a_name_is_given_once(house: House) -> None:
     add_sites(house)
     train(house, num_rounds=1, experiment_id="mine")
@@ -204,6 +213,7 @@ def test_a_name_is_given_once(house: House) -> None:
     assert (answer.status_code, answer.json()["code"]) == (409, "experiment_known")
 
 
+@ON_SQLITE
 def test_the_curve_is_exported_as_a_table_of_the_same_figures(house: House) -> None:
     add_sites(house)
     seen = experiment(house, train(house))

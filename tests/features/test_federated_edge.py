@@ -16,6 +16,7 @@ from backend.federation.statements import Statement, hash_of_update
 from backend.federation.weights import Weights, to_npz
 from tests.conftest import House
 from tests.features.federated_sites import (
+    ON_SQLITE,
     ROUNDS,
     add_sites,
     at_work,
@@ -44,6 +45,7 @@ def test_gateways_come_to_the_same_model_as_the_embedded_engine(house: House) ->
     assert detail["refused"] == {}
 
 
+@ON_SQLITE
 def test_who_does_not_send_before_the_deadline_drops_out_and_the_round_goes_on(
     house: House,
 ) -> None:
@@ -58,6 +60,7 @@ def test_who_does_not_send_before_the_deadline_drops_out_and_the_round_goes_on(
     assert summary["participation"] == pytest.approx(0.8)
 
 
+@ON_SQLITE
 def test_a_round_without_a_quorum_fails_with_its_reason(house: House) -> None:
     add_sites(house)
     for name, data in examples(house).items():
@@ -222,6 +225,7 @@ def _pickled() -> bytes:
     return file.getvalue()
 
 
+@ON_SQLITE
 def test_who_was_not_drawn_cannot_send(scene: Scene) -> None:
     key = Ed25519PrivateKey.generate()
     data = scene.gateways[0].examples
@@ -236,6 +240,7 @@ def test_who_was_not_drawn_cannot_send(scene: Scene) -> None:
     assert sent == (409, "not_selected")
 
 
+@ON_SQLITE
 def test_a_faked_count_of_examples_does_not_buy_the_model(scene: Scene) -> None:
     delta = scene.update(0)
     loud = {name: np.asarray(-3 * array, dtype=np.float32) for name, array in delta.items()}
@@ -250,6 +255,7 @@ def test_a_faked_count_of_examples_does_not_buy_the_model(scene: Scene) -> None:
     assert fake["clip_factor"] < 1
 
 
+@ON_SQLITE
 def test_a_round_that_is_over_takes_nothing_more(scene: Scene) -> None:
     delta = scene.update(0)
     statement = scene.statement(0, delta)
@@ -259,6 +265,7 @@ def test_a_round_that_is_over_takes_nothing_more(scene: Scene) -> None:
     assert scene.send(to_npz(delta), statement, round_id="frd_unknown") == (404, "round_not_found")
 
 
+@ON_SQLITE
 def test_a_committee_member_is_not_told_whose_update_it_scores(scene: Scene) -> None:
     for number in range(3):
         delta = scene.update(number)
@@ -271,6 +278,7 @@ def test_a_committee_member_is_not_told_whose_update_it_scores(scene: Scene) -> 
     assert "site_1" not in json.dumps(task)
 
 
+@ON_SQLITE
 def test_a_site_has_one_voice(house: House) -> None:
     body = {"site_id": "site_a", "did": did_of(Ed25519PrivateKey.generate())}
     other = {"site_id": "site_a", "did": did_of(Ed25519PrivateKey.generate())}

@@ -19,6 +19,7 @@ from backend.clock import Clock
 from backend.database import Database, new_id
 from backend.features.federated import (
     arrows,
+    asking,
     finishing,
     judging,
     lease,
@@ -26,7 +27,6 @@ from backend.features.federated import (
     queries,
     receiving,
     standings,
-    storing,
 )
 from backend.features.federated.arrows import Ending, Ledge
 from backend.features.federated.models import (
@@ -42,7 +42,7 @@ from backend.features.federated.models import (
 from backend.features.federated.terms import LARGEST_FAILURES, Terms
 from backend.features.jobs.service import Report
 from backend.federation.committee import committee_size, draw
-from backend.federation.tasks import ScoreAnswer, ScoreTask, TrainAnswer, TrainTask
+from backend.federation.tasks import ScoreAnswer, TrainAnswer, TrainTask
 
 log = structlog.get_logger("tasco.federated")
 Vouch = Callable[[str, str, TrainAnswer | ScoreAnswer], str]
@@ -209,21 +209,7 @@ class _Round:
 
     def _train_tasks(self) -> list[TrainTask]:
         with self._chair.database.reading() as db:
-            sent = {one.participant for one in queries.updates_of(db, self._current.id)}
-            weights = storing.get(db, self._current.parent_sha256, self._terms.shapes)
-        return [
-            TrainTask(
-                experiment_id=self._terms.experiment_id,
-                round_number=self._current.number,
-                participant=name,
-                family=self._terms.family,
-                weights=weights,
-                parent_hash=self._current.parent_sha256,
-                settings=self._terms.settings,
-            )
-            for name in self._current.selected
-            if name not in sent
-        ]
+            return asking.train_tasks(db, self._terms, self._current)
 
     def _left_s(self) -> float:
         """Until the deadline; a moment at least, for a conductor that came back after it."""
@@ -258,20 +244,7 @@ class _Round:
         """Have the committee score every update that passed the checks."""
         sent = self._sent()
         wanted = judging.candidates(sent, self._terms)
-        done = {one.participant for one in sent.scores}
-        tasks = [
-            ScoreTask(
-                experiment_id=self._terms.experiment_id,
-                round_number=self._current.number,
-                participant=name,
-                family=self._terms.family,
-                weights=sent.weights,
-                parent_hash=self._current.parent_sha256,
-                candidates=wanted,
-            )
-            for name in self._current.committee
-            if wanted and name not in done
-        ]
+        tasks = asking.score_tasks(self._terms, self._current, sent, wanted)
         answers = self._chair.exchange.ask(tasks, timeout_s=self._terms.deadline_s) if tasks else []
         self._chair.passed("scored")
         said = [one for one in answers if isinstance(one, ScoreAnswer)]

@@ -106,8 +106,13 @@ def fault_of(
 
 def members(current: FederatedRound) -> int:
     """How many are in a mean."""
+    return len(members_of(current))
+
+
+def members_of(current: FederatedRound) -> set[str]:
+    """Who is in a mean; nobody where updates are not masked."""
     groups = (current.protocol or {}).get(GROUPS, {})
-    return sum(len(one["members"]) for one in groups.values())
+    return {name for one in groups.values() for name in one["members"]}
 
 
 def figures(current: FederatedRound) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """`/federated`: rounds, their updates, participants, models."""
 
 from collections.abc import AsyncIterator
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Header, Path, Query, Request, Response
 from fastapi.responses import PlainTextResponse
@@ -19,9 +19,8 @@ from backend.features.credentials.holder import (
 from backend.features.federated import (
     exports,
     fleet_router,
-    newcomer,
+    models_router,
     participants_router,
-    registry,
     service,
     streams,
     views,
@@ -40,12 +39,10 @@ from backend.features.federated.problems import (
 from backend.features.federated.schemas import (
     NAME,
     ExperimentView,
-    NewcomerView,
     RoundDetail,
     RoundsNew,
     RoundView,
 )
-from backend.features.federated.storing import WeightsAltered
 from backend.features.federated.updating import require_round
 from backend.features.jobs.answers import JobAnswer, answer_of, job_answers
 from backend.features.jobs.schemas import JobView
@@ -56,6 +53,7 @@ from backend.units import PRINTABLE
 
 router = APIRouter(tags=["federated"], route_class=Route)
 router.include_router(participants_router.router)
+router.include_router(models_router.router)
 router.include_router(fleet_router.router)
 REFUSED = (NotAuthenticated, NotAllowed)
 LOOKING = allow("operator", "auditor", "participant")
@@ -69,9 +67,6 @@ LastEventId = Annotated[
     int | None,
     Header(ge=0, le=2**53, description="Number of the last event seen; those after it follow"),
 ]
-NEWCOMER_TIMEOUT_S = 60.0
-NPZ, ONNX = "application/octet-stream", "application/onnx"
-BINARY = {"schema": {"type": "string", "format": "binary"}}
 
 
 @router.post(
@@ -250,55 +245,3 @@ async def experiment_events(
         value=experiment_id,
     ):
         yield event
-
-
-@router.get(
-    "/federated/newcomer",
-    summary="A new site, alone and with the federation",
-    dependencies=[allow("operator", "auditor")],
-    responses=described(*REFUSED, TooFewParticipants, newcomer.SiteTooYoung),
-)
-def show_newcomer(
-    db: ReadDb,
-    parts: CurrentParts,
-    site_id: Annotated[str | None, Query(max_length=64, pattern=NAME)] = None,
-    history_days: Annotated[int, Query(ge=3, le=366)] = 7,
-) -> NewcomerView:
-    """Let a site play the newcomer: R² of its last week by what it learns alone and with others."""
-    found = newcomer.histories(db, now=parts.clock.now())
-    return parts.compute.run(
-        newcomer.side_by_side, NEWCOMER_TIMEOUT_S, found, site_id, history_days=history_days
-    )
-
-
-@router.get(
-    "/federated/model",
-    summary="The model",
-    dependencies=[LOOKING],
-    response_class=Response,
-    responses={
-        200: {
-            "content": {NPZ: BINARY, ONNX: BINARY},
-            "description": "Weights as npz, or ONNX; `Tasco-Content-Hash` is what was registered",
-        },
-        304: {"description": "It is the one of If-None-Match"},
-        **described(*REFUSED, registry.NoModelYet, ExperimentNotFound, WeightsAltered),
-    },
-)
-def get_model(
-    db: ReadDb,
-    form: Annotated[Literal["npz", "onnx"], Query(alias="format")] = "npz",
-    experiment_id: Annotated[str | None, Query(max_length=40, pattern=NAME)] = None,
-    if_none_match: Annotated[str | None, Header(max_length=100)] = None,
-) -> Response:
-    """Give the model that was accepted last, or an experiment's; its hash is checked first."""
-    artefact = registry.artefact(db, experiment_id=experiment_id, form=form)
-    headers = {
-        "ETag": f'"{artefact.etag}"',
-        "Tasco-Content-Hash": artefact.sha256,
-        "Tasco-Experiment": artefact.experiment_id,
-        "Tasco-Family": artefact.family,
-    }
-    if if_none_match == headers["ETag"]:
-        return Response(status_code=304, headers=headers)
-    return Response(artefact.data, media_type=ONNX if form == "onnx" else NPZ, headers=headers)

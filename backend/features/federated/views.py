@@ -4,7 +4,7 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
-from backend.features.federated import queries
+from backend.features.federated import masked, queries
 from backend.features.federated.models import (
     EMBEDDED,
     FederatedExperiment,
@@ -25,7 +25,7 @@ from backend.federation.privacy import PRIVACY_UNIT
 def round_detail(db: Session, row: FederatedRound) -> RoundDetail:
     """A round with its updates, opinions, refusals and dropouts."""
     updates = queries.updates_of(db, row.id)
-    sent = {one.participant for one in updates}
+    sent = {one.participant for one in updates} | masked.members_of(row)
     is_over = row.state not in ("opened", "collecting")
     said = [ValidationView.model_validate(one) for one in queries.validations_of(db, row.id)]
     return RoundDetail(
