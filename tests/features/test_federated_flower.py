@@ -3,15 +3,18 @@
 import os
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
+from backend import cli
 from backend.adapters.federation.superlink import SuperLink
-from backend.features.federated import flower
+from backend.database import Database
+from backend.features.federated import flower, queries
 from backend.features.federated.models import (
     COLLECTING,
     FLOWER,
@@ -184,6 +187,30 @@ def test_a_site_is_enrolled_with_the_key_of_its_node(house: House, tmp_path: Pat
     [row] = rows_of(house.parts.database, "federated_participants")
     assert (row["engine"], row["assurance"], row["did"]) == (FLOWER, "registered", did)
     assert did.startswith("did:key:z82")  # the multicodec of P-384
+
+
+@needs_superlink
+def test_the_operators_command_lets_a_node_in_and_enrols_its_site(
+    sqlite_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    variables = {
+        "TASCO_PROFILE": "demo",
+        "TASCO_DATABASE_URL": sqlite_url,
+        "TASCO_FEDERATION_URL": os.environ["TASCO_TEST_SUPERLINK"],
+        "TASCO_FEDERATION_CA_FILE": str(CA),
+    }
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    node = new_node(tmp_path / "node", "site_depot")
+    words = ["supernode", "register", "site_depot", str(node.public_key)]
+
+    done, again = (CliRunner().invoke(cli.app, words) for _ in range(2))
+
+    did = flower.did_of_node(node.public_key)
+    assert (done.exit_code, done.output) == (0, f"site_depot takes part as {did}\n")
+    assert (again.exit_code, "already in use" in again.output) == (2, True)
+    with closing(Database(sqlite_url)) as database, database.reading() as db:
+        assert queries.active_names(db, FLOWER) == ["site_depot"]
 
 
 def test_another_kind_of_key_is_no_key_for_a_node(tmp_path: Path) -> None:

@@ -82,14 +82,6 @@ class SuperLink:
             time.sleep(POLL_S)
         return status
 
-    def stop(self, run_id: str) -> None:
-        """End a run.
-
-        Raises:
-            SuperLinkUnavailable: If it does not.
-        """
-        self._command("stop", run_id, "here")
-
     def register(self, name: str, public_key: Path) -> str:
         """Let the node with a P-384 key (OpenSSH format) in under a name; gives its id.
 
