@@ -20,7 +20,9 @@ from backend.features.anchors.statuses import AT_ONCE, tell_changes
 from backend.features.credentials.bitstrings import SIZE, decoded, is_set
 from backend.features.credentials.issuing_models import StatusEntry, StatusList
 from backend.proofs.canonical import item_id
+from backend.proofs.merkle import Kind
 from tests.conftest import House, house_on
+from tests.features.federated_sites import add_sites, train
 from tests.features.test_anchors import collect, send, sender_of
 from tests.features.test_issuing import issue, signer_of, trust_own_issuer
 from tests.features.test_sessions import refused
@@ -300,6 +302,30 @@ def test_a_closed_round_is_opened_on_the_chain_with_a_verdict_on_every_update(
     opened = asked(house, "ModelRegistry", call_of("roundOf(uint64)", 1))
     (item,) = [one for one in rows_of(house.parts.database, "anchor_items") if one["kind"] == 5]
     assert (opened[:32].hex(), opened[32:64]) == (PARENT, bytes(item["item_hash"]))
+    assert house.get("/ledger").json()["models"]["waiting"] == 0
+
+
+def test_sites_that_learn_together_find_their_verdicts_on_the_chain(sqlite_house: House) -> None:
+    house = sqlite_house
+    add_sites(house)
+    train(house, num_rounds=2)
+    collect(house)
+    send(house)
+
+    closed = [
+        one["record"]["facts"]
+        for one in rows_of(house.parts.database, "anchor_items")
+        if one["kind"] == Kind.FEDERATED_ROUND
+    ]
+
+    assert len(closed) == 2
+    for facts in closed:
+        (model,) = verdicts(house, facts["model_sha256"])
+        assert (model["name"], model["is_accepted"]) == (facts["round_id"], True)
+        for update_ in facts["updates"]:
+            (one,) = verdicts(house, update_["sha256"])
+            assert one["is_accepted"] == (update_["verdict"] == "accepted")
+            assert (one["status"], one["name"]) == ("final", facts["round_id"])
     assert house.get("/ledger").json()["models"]["waiting"] == 0
 
 
