@@ -1,6 +1,7 @@
 """What the chain is told of credentials and models, and where callers look it up."""
 
 import hashlib
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import Any
 
@@ -160,6 +161,20 @@ def test_what_was_told_is_not_told_again(sqlite_house: House) -> None:
     assert told == {("revoke", "revocation-1"), ("publish", "revocation-1")}
     revocations = [one for one in notices(house) if one["name"] == "revocation-1"]
     assert len(revocations) == 2  # a state that is the same needs no root of its own
+
+
+def test_several_processes_tell_the_same_change_once(trusted: House) -> None:
+    house, now = trusted, trusted.clock.now()
+    revoke(house, issue(house)["credential_id"])
+
+    with ThreadPoolExecutor(4) as pool:
+        tellings = [
+            pool.submit(tell_changes, house.parts.database, timedelta(), now=now) for _ in range(4)
+        ]
+        told = [one.result() for one in tellings]
+
+    assert sorted(told) == [0, 0, 0, 1]
+    assert [one["action"] for one in notices(house)] == ["publish", "revoke"]
 
 
 def test_changes_of_a_list_gather_for_the_age_of_a_batch(sqlite_url: str, tmp_path: Any) -> None:
