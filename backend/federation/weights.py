@@ -5,7 +5,9 @@ The hash is of names, shapes and values, not of a file: whoever has the arrays c
 
 import hashlib
 import io
+import lzma
 import zipfile
+import zlib
 from collections.abc import Mapping
 from typing import TypeAlias
 
@@ -16,6 +18,13 @@ Weights: TypeAlias = Mapping[str, NDArray[np.float32]]
 Shapes: TypeAlias = Mapping[str, tuple[int, ...]]
 
 MAX_BYTES = 4 * 2**20
+UNREADABLE = (
+    *(ValueError, OSError, EOFError, KeyError),
+    *(zipfile.BadZipFile, zlib.error, lzma.LZMAError),
+    RuntimeError,  # a member with a password, or of an unknown compression
+    MemoryError,  # a header that claims terabytes: NumPy makes room before it reads
+)
+"""What zipfile and NumPy raise for bytes that are no npz of arrays."""
 
 
 class WeightsRefused(ValueError):
@@ -65,14 +74,7 @@ def from_npz(
                 raise WeightsRefused(f"{unpacked} bytes unpacked; {max_bytes} are allowed")
         with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
             found = {name: arrays[name] for name in arrays.files}
-    except (
-        zipfile.BadZipFile,
-        ValueError,
-        OSError,
-        EOFError,
-        KeyError,
-        NotImplementedError,
-    ) as bad:
+    except UNREADABLE as bad:
         if isinstance(bad, WeightsRefused):
             raise
         raise WeightsRefused("not an npz of plain arrays") from bad
