@@ -2,10 +2,12 @@
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 import numpy as np
 
 from backend.federation.aggregation import Judged, aggregate, candidates_of
+from backend.federation.checking import Rules, scaled
 from backend.federation.committee import committee_size, draw
 from backend.federation.demand import Examples, Rows
 from backend.federation.networks import FloatArray, initial_weights, predict
@@ -69,7 +71,13 @@ def run(
         answers = _train(task, names, {**sites, **false.examples}, noise_key)
         if false.attack is not None:
             with np.errstate(invalid="ignore"):
-                answers = lie(false.attack, answers, false.names, round_number=number)
+                answers = lie(
+                    false.attack,
+                    answers,
+                    false.names,
+                    round_number=number,
+                    gain=partial(_gain, task, sites),
+                )
         scores = _score(task, names, sites, answers) if strategy == VALIDATED else []
         result = aggregate(strategy, weights, answers, vote(scores, false.names))
         weights = result.weights
@@ -99,21 +107,25 @@ def _score(
     size = committee_size(len(names))
     members = draw(names, size, seed=SEED, round_number=task.round_number, purpose="committee")
     candidates = candidates_of(answers, task.weights)
-    return [
-        score(
-            ScoreTask(
-                task.experiment_id,
-                task.round_number,
-                name,
-                task.family,
-                task.weights,
-                task.parent_hash,
-                candidates,
-            ),
-            sites[name],
-        )
-        for name in members
-    ]
+    return [score(_asked(task, name, candidates), sites[name]) for name in members]
+
+
+def _gain(task: TrainTask, sites: Mapping[str, Examples], name: str, delta: Weights) -> float:
+    """What an update is worth on a site's own holdout, tried as the committee would."""
+    tried = scaled(delta, Rules().score_step)
+    return score(_asked(task, name, {name: tried}), sites[name]).gains[name]
+
+
+def _asked(task: TrainTask, name: str, candidates: Mapping[str, Weights]) -> ScoreTask:
+    return ScoreTask(
+        task.experiment_id,
+        task.round_number,
+        name,
+        task.family,
+        task.weights,
+        task.parent_hash,
+        candidates,
+    )
 
 
 def pooled(parts: Sequence[Rows]) -> Rows:
