@@ -14,6 +14,8 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from backend.federation.arrays import plain_array
+
 Weights: TypeAlias = Mapping[str, NDArray[np.float32]]
 Shapes: TypeAlias = Mapping[str, tuple[int, ...]]
 
@@ -22,9 +24,8 @@ UNREADABLE = (
     *(ValueError, OSError, EOFError, KeyError),
     *(zipfile.BadZipFile, zlib.error, lzma.LZMAError),
     RuntimeError,  # a member with a password, or of an unknown compression
-    MemoryError,  # a header that claims terabytes: NumPy makes room before it reads
 )
-"""What zipfile and NumPy raise for bytes that are no npz of arrays."""
+"""What zipfile raises for bytes that are no archive it can read, and `plain_array`."""
 
 
 class WeightsRefused(ValueError):
@@ -69,11 +70,15 @@ def from_npz(
         raise WeightsRefused(f"{len(data)} bytes; {max_bytes} are allowed")
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
-            unpacked = sum(one.file_size for one in archive.infolist())
+            members = archive.infolist()
+            unpacked = sum(one.file_size for one in members)
+            if len(members) > len(shapes):
+                raise WeightsRefused("other arrays than the model has")
             if unpacked > max_bytes:
                 raise WeightsRefused(f"{unpacked} bytes unpacked; {max_bytes} are allowed")
-        with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
-            found = {name: arrays[name] for name in arrays.files}
+            found = {
+                one.filename.removesuffix(".npy"): plain_array(archive.read(one)) for one in members
+            }
     except UNREADABLE as bad:
         if isinstance(bad, WeightsRefused):
             raise

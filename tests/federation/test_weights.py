@@ -72,6 +72,12 @@ def test_the_hash_is_of_names_shapes_and_values() -> None:
     assert content_hash({"w": np.asfortranarray(array.reshape(2, 3))}) in hashes
 
 
+def twice() -> bytes:
+    """Two members of one name; readers differ in which of them they take."""
+    data = saved(v=np.zeros(1, np.float32), w=np.ones(1, np.float32))
+    return data.replace(b"v.npy", b"w.npy")
+
+
 def encrypted() -> bytes:
     """A member whose flags say that it has a password."""
     data = bytearray(saved(w=np.zeros(1, np.float32)))
@@ -94,6 +100,8 @@ HOSTILE: dict[str, tuple[Callable[[], bytes], str]] = {
     "no zip": (lambda: b"\x80\x04K*.", "npz"),
     "a cut zip": (lambda: saved(w=np.zeros(1, np.float32))[:-30], "npz"),
     "a pickle": (pickled, "npz"),
+    "a member that is no array": (lambda: npz(b"w = 1"), "npz"),
+    "a name that comes twice": (twice, "other arrays"),
     "a password": (encrypted, "npz"),
     "a garbled stream": (lambda: garbled(zipfile.ZIP_DEFLATED), "npz"),
     "another garbled stream": (lambda: garbled(zipfile.ZIP_LZMA), "npz"),

@@ -112,7 +112,7 @@ def _message(task: Task, node_id: int, timeout_s: float) -> Message:
 
 
 def _answer(reply: Message, task: Task) -> Answer:
-    if reply.has_error():
-        reason = reply.error.reason or f"error {reply.error.code}"
-        raise messages.Unreadable(reason[:MAX_REASON])
+    if not reply.has_content():
+        reason = reply.error.reason if reply.has_error() else None
+        raise messages.Unreadable((reason or "an empty reply")[:MAX_REASON])
     return messages.answer_of(reply.content, task)

@@ -1,16 +1,14 @@
 """Tasks and answers as Flower's records, and back; what a participant sent is read with care."""
 
-import io
-import math
 from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 from flwr.app import Array, ArrayRecord, ConfigRecord, MetricRecord, RecordDict
-from numpy.lib import format as npy
 from numpy.typing import NDArray
 
+from backend.federation.arrays import NotPlain, plain_array
 from backend.federation.tasks import (
     Answer,
     MaskAnswer,
@@ -175,23 +173,8 @@ def _weights(record: Mapping[str, Array], *, max_bytes: int = MAX_BYTES) -> Weig
 
 
 def _array(one: Array) -> NDArray[np.float32]:
-    """Read an array of any type but objects.
-
-    NumPy makes room for the shape that a header claims before it reads; so the claim is held
-    against the bytes that are there.
-    """
+    """Read an array of numbers of any type: whether it is of the right one is for others to say."""
     try:
-        if _claimed_bytes(one.data) <= len(one.data):
-            found: NDArray[np.float32] = npy.read_array(io.BytesIO(one.data), allow_pickle=False)
-            return found
-    except (ValueError, TypeError, EOFError) as bad:
-        raise Unreadable("not plain arrays") from bad
-    raise Unreadable("an array is not as large as its header says")
-
-
-def _claimed_bytes(data: bytes) -> int:
-    """How long an npy file of version 1.0 has to be for what its header says."""
-    file = io.BytesIO(data)
-    npy.read_magic(file)
-    shape, _, dtype = npy.read_array_header_1_0(file)
-    return file.tell() + math.prod(shape) * dtype.itemsize
+        return plain_array(one.data)
+    except NotPlain as bad:
+        raise Unreadable(str(bad)) from bad

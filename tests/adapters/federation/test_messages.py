@@ -117,10 +117,10 @@ HOSTILE: dict[str, tuple[Callable[[], RecordDict], str]] = {
         lambda: record(delta=ArrayRecord({"w": claiming((10**12,), b"1234")})),
         "not as large",
     ),
-    "a pickle": (lambda: record(delta=ArrayRecord({"w": pickled()})), "plain arrays"),
+    "a pickle": (lambda: record(delta=ArrayRecord({"w": pickled()})), "array of numbers"),
     "no array at all": (
         lambda: record(delta=ArrayRecord({"w": Array("f4", (1,), "numpy.ndarray", b"\x80\x04.")})),
-        "plain arrays",
+        "array of numbers",
     ),
     "arrays where words belong": (lambda: record(answer=ArrayRecord()), "no answer"),
     "a hundred figures": (

@@ -137,6 +137,39 @@ def test_an_answer_under_another_name_counts_as_none() -> None:
     assert all("NotMine" in reason for reason in exchange.missing().values())
 
 
+def test_whatever_nodes_reply_the_others_are_heard() -> None:
+    honest = make_client_app(lambda _: Site("honest", examples_of(0)))
+    app = ClientApp()
+
+    @app.train()
+    def train(message: Message, context: Context) -> Message:
+        number = int(context.node_config["number"])
+        if number == 1:
+            return honest(message, context)
+        reply = Message(content(0.0), reply_to=message)
+        if number == 2:
+            reply.__dict__["_content"] = None
+        if number == 3:
+            garbage = Array("float32", (1,), "numpy.ndarray", b"\x93NUMPY\x01\x00\x03\x00{(\n")
+            words: ConfigRecord = ConfigRecord({"participant": "liar", "signature": ""})
+            words["num_examples"] = 1
+            delta = ArrayRecord({"w": garbage})
+            reply.content = RecordDict({"answer": words, "delta": delta})
+        return reply
+
+    nodes = {"honest": 1, "silent": 2, "liar": 3, "other": 4}
+    with open_grid(app, 4) as grid:
+        exchange = GridExchange(grid, lambda: nodes)
+        answers = exchange.ask(train_tasks(list(nodes)), timeout_s=PATIENT_S)
+
+    assert [one.participant for one in answers] == ["honest"]
+    assert exchange.missing() == {
+        "silent": "an empty reply",
+        "liar": "not an array of numbers as numpy.save writes it",
+        "other": "there is no answer",
+    }
+
+
 def test_closing_leaves_no_thread() -> None:
     before = threading.active_count()
 
