@@ -37,7 +37,7 @@ def _whole(value: object) -> object:
 
 PRINTABLE = r"^[^\x00-\x1f\x7f]+$"  # PostgreSQL stores no NUL; nobody needs the rest
 UtcDatetime = Annotated[AwareDatetime, BeforeValidator(_from_rfc3339), AfterValidator(_in_utc)]
-WholeNumber = Annotated[int, BeforeValidator(_whole)]
+WHOLE = BeforeValidator(_whole)  # after the bounds of a whole number, or OpenAPI would lose them
 SocPercent = Annotated[float, Field(ge=0, le=100, examples=[35.0])]
 EnergyKwh = Annotated[float, Field(ge=0, le=2_000, examples=[25.5])]
 CapacityKwh = Annotated[float, Field(ge=0.1, le=2_000, examples=[75.0])]

@@ -17,7 +17,7 @@ from backend.features.federated.lease import LeaseLost
 from backend.features.federated.models import EMBEDDED, FederatedExperiment, FederatedRound
 from backend.features.federated.schemas import RoundsNew
 from backend.features.jobs.service import await_all
-from backend.federation.tasks import Answer, Task, TrainAnswer
+from backend.federation.tasks import Answer, ScoreAnswer, Task, TrainAnswer
 from tests.conftest import House, house_on
 from tests.features.federated_sites import add_sites, examples
 
@@ -29,6 +29,7 @@ class Twisted:
 
     def __init__(self, inner: Exchange, name: str, change: Change) -> None:
         self._inner, self._name, self._change = inner, name, change
+        self.silent: frozenset[str] = frozenset()
 
     def participants(self) -> Sequence[str]:
         """As the inner one."""
@@ -38,6 +39,8 @@ class Twisted:
         """Changed, or dropped."""
         found: list[Answer] = []
         for one in self._inner.ask(tasks, timeout_s=timeout_s):
+            if isinstance(one, ScoreAnswer) and one.participant in self.silent:
+                continue
             is_his = isinstance(one, TrainAnswer) and one.participant == self._name
             answer = self._change(one) if is_his and isinstance(one, TrainAnswer) else one
             found += [] if answer is None else [answer]
@@ -61,15 +64,16 @@ def house(sqlite_url: str, tmp_path: Any) -> Iterator[House]:
 
 
 def _conducted(
-    house: House, change: Change, **terms: Any
+    house: House, change: Change, *, silent: int = 0, **terms: Any
 ) -> tuple[FederatedExperiment, list[FederatedRound]]:
-    """An experiment in which site_4 sends something else; its rounds."""
+    """An experiment in which site_4 sends something else and the first ones score nothing."""
     parts = house.parts
     experiment_id = service.start(parts, RoundsNew(**terms), holder=DEMO_HOLDER)
     keys = embedded.Keys(service_issuer(parts).key)
     with parts.database.transaction() as db:
         embedded.enrol(db, [f"site_{n}" for n in range(5)], keys, now=parts.clock.now())
     exchange = Twisted(embedded_exchange(examples(house)), "site_4", change)
+    exchange.silent = frozenset(f"site_{n}" for n in range(silent))
     chair = Chair(parts.database, exchange, parts.clock, _unheard, parts.artifacts)
     try:
         conduct(chair, experiment_id)
@@ -132,6 +136,14 @@ def test_a_dropout_costs_its_round_nothing_but_its_update(house: House) -> None:
     assert [(one.metrics or {})["participation"] for one in rounds] == [0.8, 0.8]
 
 
+def test_what_too_few_of_the_committee_saw_becomes_no_model(house: House) -> None:
+    seen, _ = _conducted(house, lambda one: one, silent=2, num_rounds=1)
+    unseen, rounds = _conducted(house, lambda one: one, silent=3, num_rounds=1)
+
+    assert (seen.state, unseen.state) == ("closed", "failed")
+    assert rounds[0].reason == "2 members of the committee answered"
+
+
 def test_three_rounds_without_a_quorum_end_the_experiment(house: House) -> None:
     experiment, rounds = _conducted(house, lambda _one: None, num_rounds=9, min_fit_clients=5)
 
@@ -141,7 +153,7 @@ def test_three_rounds_without_a_quorum_end_the_experiment(house: House) -> None:
 
 def test_private_training_is_accounted_and_ends_when_the_budget_is_spent(house: House) -> None:
     privacy = {"clip_norm": 1.0, "noise_multiplier": 4.0, "max_epsilon": 1.5}
-    new = {"num_rounds": 12, "privacy": privacy, "local_epochs": 1}
+    new: dict[str, Any] = {"num_rounds": 12, "privacy": privacy, "local_epochs": 1}
 
     experiment, rounds = _conducted(house, lambda one: one, **new)
 

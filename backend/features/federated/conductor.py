@@ -250,7 +250,11 @@ class _Round:
         said = [one for one in answers if isinstance(one, ScoreAnswer)]
         signed = [replace(one, signature=self._signature(one)) for one in said]
         arrows.store_scores(self._at, self._current.id, signed, sent.hashes)
-        self._move(AGGREGATING)
+        members = len(self._sent().scores)
+        if wanted and members < self._terms.opinions_of(len(self._current.committee)):
+            self._fail(len(sent.answers), f"{members} members of the committee answered")
+        else:
+            self._move(AGGREGATING)
 
     def _aggregate(self) -> None:
         """Make the model of what is stored, and write down what became of every update."""

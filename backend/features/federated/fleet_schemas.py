@@ -6,7 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from backend.features.federated.fleet_terms import MOST_CELLS, MOST_SEALED_VEHICLES
 from backend.paging import Body
-from backend.units import SocPercent, UtcDatetime, WholeNumber
+from backend.units import WHOLE, SocPercent, UtcDatetime
 
 Action = Literal["charge", "discharge", "idle"]
 Labels = Literal["rule", "planner"]
@@ -32,14 +32,14 @@ class FleetRunNew(Body):
         }
     )
 
-    vehicles: WholeNumber = Field(ge=2, le=5_000, examples=[1_000])
-    steps: WholeNumber = Field(
+    vehicles: Annotated[int, WHOLE] = Field(ge=2, le=5_000, examples=[1_000])
+    steps: Annotated[int, WHOLE] = Field(
         ge=10,
         le=1_000,
         examples=[200],
         description=f"Hours; every ten are a round. Vehicles times steps: {MOST_CELLS} at most",
     )
-    seed: WholeNumber = Field(default=7, ge=0, le=2**31 - 1)
+    seed: Annotated[int, WHOLE] = Field(default=7, ge=0, le=2**31 - 1)
     labels: Labels = Field(
         default="rule",
         description="Who says what was right: the rule on SoC and price, or day-ahead V2G plans",

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from fastapi import APIRouter, Header, Query, Response
+from fastapi import APIRouter, Header, Query, Request, Response
 
 from backend.components import CurrentParts, ReadDb
 from backend.features.credentials.holder import NotAllowed, NotAuthenticated, allow
@@ -56,12 +56,17 @@ def show_newcomer(
 )
 def get_model(
     db: ReadDb,
-    form: Annotated[Literal["npz", "onnx"], Query(alias="format")] = "npz",
+    request: Request,
+    form: Annotated[
+        Literal["npz", "onnx"] | None,
+        Query(alias="format", description="By default what Accept names, else npz"),
+    ] = None,
     experiment_id: Annotated[str | None, Query(max_length=40, pattern=NAME)] = None,
     if_none_match: Annotated[str | None, Header(max_length=100)] = None,
 ) -> Response:
     """Give the model that was accepted last, or an experiment's; its hash is checked first."""
-    artefact = registry.artefact(db, experiment_id=experiment_id, form=form)
+    is_onnx = form == "onnx" or (form is None and ONNX in request.headers.get("Accept", ""))
+    artefact = registry.artefact(db, experiment_id=experiment_id, form="onnx" if is_onnx else "npz")
     headers = {
         "ETag": f'"{artefact.etag}"',
         "Tasco-Content-Hash": artefact.sha256,
@@ -70,4 +75,4 @@ def get_model(
     }
     if if_none_match == headers["ETag"]:
         return Response(status_code=304, headers=headers)
-    return Response(artefact.data, media_type=ONNX if form == "onnx" else NPZ, headers=headers)
+    return Response(artefact.data, media_type=ONNX if is_onnx else NPZ, headers=headers)

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from backend.paging import Body
-from backend.units import PRINTABLE, UtcDatetime, WholeNumber
+from backend.units import PRINTABLE, WHOLE, UtcDatetime
 
 NAME = r"^[A-Za-z0-9_.-]+$"
 SHA256 = r"^[0-9a-f]{64}$"
@@ -37,12 +37,12 @@ class RoundsNew(Body):
         }
     )
 
-    num_rounds: Annotated[WholeNumber, Field(ge=1, le=200)] = 10
+    num_rounds: Annotated[int, Field(ge=1, le=200), WHOLE] = 10
     min_fit_clients: Annotated[
-        WholeNumber, Field(ge=1, le=10_000, description="Updates that a round needs")
+        int, Field(ge=1, le=10_000, description="Updates that a round needs"), WHOLE
     ] = 3
     min_available_clients: Annotated[
-        WholeNumber, Field(ge=1, le=10_000, description="Participants that have to be there")
+        int, Field(ge=1, le=10_000, description="Participants that have to be there"), WHOLE
     ] = 5
     quality_threshold: Annotated[
         float,
@@ -56,7 +56,7 @@ class RoundsNew(Body):
     strategy: Strategy = "validated"
     mode: Mode = "validated"
     privacy: PrivacyTerms | None = None
-    seed: Annotated[WholeNumber, Field(ge=0, lt=2**31)] = 7
+    seed: Annotated[int, Field(ge=0, lt=2**31), WHOLE] = 7
     experiment_id: Annotated[
         str | None,
         Field(min_length=1, max_length=40, pattern=NAME, description="A new name of your choice"),
@@ -69,7 +69,7 @@ class RoundsNew(Body):
     fraction_fit: Annotated[
         float, Field(gt=0, le=1, description="Share of the participants drawn each round")
     ] = 1.0
-    local_epochs: Annotated[WholeNumber, Field(ge=1, le=50)] = 2
+    local_epochs: Annotated[int, Field(ge=1, le=50), WHOLE] = 2
     learning_rate: Annotated[float, Field(gt=0, le=1)] = 0.005
     deadline_s: Annotated[
         float, Field(ge=0.1, le=86_400, description="Who has not sent by then dropped out")

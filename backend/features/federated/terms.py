@@ -72,3 +72,8 @@ class Terms:
     def quorum_of(self, selected: int) -> int:
         """How many updates a round needs: half of who was selected, and never under the floor."""
         return max(LEAST_QUORUM, self.min_fit_clients, math.ceil(selected / 2))
+
+    @staticmethod
+    def opinions_of(committee: int) -> int:
+        """How many members have to answer: half, or a few liars who do would decide alone."""
+        return math.ceil(committee / 2)

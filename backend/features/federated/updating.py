@@ -215,7 +215,9 @@ def _counted(
         require_round(db, round_id)
     try:
         with parts.database.transaction() as db:
-            return take(db, require_round(db, round_id))
+            # Held until the commit: an update that came in beside the arrow to validation would
+            # be aggregated though no committee saw it. SQLite has one writer anyway.
+            return take(db, db.get_one(FederatedRound, round_id, with_for_update=True))
     except UpdateRefused as refused:
         with parts.database.transaction() as db:
             receiving.count(db, round_id, refused.code())
