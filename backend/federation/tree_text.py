@@ -25,6 +25,8 @@ _MISSING_NONE, _MISSING_ZERO, _MISSING_NAN = 0, 1, 2
 _NUMERIC = tuple(missing << 2 | side for missing in range(3) for side in (0, 2))
 _INTEGER = re.compile(r"-?[0-9]{1,9}")
 _DECIMAL = re.compile(r"-?(?:[0-9]{1,40}(?:\.[0-9]{0,40})?|\.[0-9]{1,40})(?:e[+-]?[0-9]{1,3})?")
+# LightGBM parts what is known from what is missing at an infinite threshold.
+_THRESHOLD = re.compile(rf"-?inf|{_DECIMAL.pattern}")
 _HEADER = ("version", "num_class", "num_tree_per_iteration", "label_index", "max_feature_idx")
 _NODE_INTS = ("split_feature", "decision_type", "left_child", "right_child")
 
@@ -158,7 +160,7 @@ def _tree(fields: Mapping[str, str], features: int) -> Tree:
     )
     tree = Tree(
         feature=feature,
-        threshold=_numbers(fields, "threshold", leaves - 1, _DECIMAL),
+        threshold=_numbers(fields, "threshold", leaves - 1, _THRESHOLD),
         decision=decision,
         left=left,
         right=right,
@@ -176,7 +178,7 @@ def _numbers(fields: Mapping[str, str], name: str, count: int, form: re.Pattern[
     if not all(form.fullmatch(word) for word in words):
         raise TreesRefused(f"{name} holds something else than numbers")
     values = np.array([float(word) for word in words], dtype=np.float64)
-    if not np.isfinite(values).all():
+    if form is not _THRESHOLD and not np.isfinite(values).all():
         raise TreesRefused(f"{name} holds values that are not finite")
     return values
 

@@ -19,18 +19,14 @@ from backend.federation.checking import MAX_EXAMPLES, Rules, Verdict
 from backend.federation.committee import judge
 from backend.federation.fixed_point import shares_of
 from backend.federation.tasks import ScoreAnswer
+from backend.federation.tree_pruning import pruned
 from backend.federation.tree_text import Floats, Tree, TreesRefused, read, write
 
 Objective = Literal["binary", "regression_l1", "regression"]
 USUAL = Rules()
-ATTEMPTS = 8
 MANY = 2**62
 LARGEST_STEP = 8.0
 """Of the summed leaves of a set of trees: log-odds, or spreads of the target."""
-
-
-class TooFewRows(ValueError):
-    """There are too few examples to grow trees that hide single ones."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,17 +137,15 @@ def grow(
         targets: 0 or 1, or a quantity, shape (rows,).
         settings: How.
         participant: Oneself.
-
-    Raises:
-        TooFewRows: If there are too few for leaves of so many.
     """
-    for attempt in range(ATTEMPTS):
+    trees: tuple[Tree, ...] = ()
+    for factor in (1, 2, 4):
         # LightGBM estimates counts by second derivatives, so leaves come out smaller than asked.
-        least = round(settings.min_data_in_leaf * 1.5**attempt)
-        trees = _grown(model, rows, targets, settings, least)
+        trees = _grown(model, rows, targets, settings, factor * settings.min_data_in_leaf)
         if _smallest(trees) >= settings.min_data_in_leaf:
-            return TreeAnswer(participant, _text(trees, settings), len(targets))
-    raise TooFewRows(f"{len(targets)} rows give no leaves of {settings.min_data_in_leaf}")
+            break
+    trees = tuple(pruned(one, settings.min_data_in_leaf) for one in trees)
+    return TreeAnswer(participant, _text(trees, settings), len(targets))
 
 
 def _grown(
@@ -182,7 +176,8 @@ def _smallest(trees: Sequence[Tree]) -> int:
 
 
 def _text(trees: Sequence[Tree], settings: TreeSettings) -> str:
-    return write(trees, features=settings.features, objective=settings.objective)
+    objective = "binary sigmoid:1" if settings.objective == "binary" else settings.objective
+    return write(trees, features=settings.features, objective=objective)
 
 
 def checked(

@@ -1,6 +1,7 @@
 """Fleet runs over HTTP: the curve and its baselines, decisions, blocks of the ledger, refusals."""
 
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,15 @@ from tests.tables import rows_of
 
 Json = dict[str, Any]
 SMALL: Json = {"vehicles": 20, "steps": 60, "seed": 8}
+SHORT: Json = {"vehicles": 10, "steps": 20}
 ASKED: Json = {"soc_percent": 20, "price_eur_per_kwh": 0.1, "hour": 2}
+
+
+@pytest.fixture
+def house(sqlite_url: str, tmp_path: Path) -> Iterator[House]:
+    """An application on SQLite: which database it is plays a part in one test only."""
+    with house_on(sqlite_url, tmp_path) as made:
+        yield made
 
 
 def run(house: House, **values: Any) -> Json:
@@ -62,7 +71,7 @@ def _ended(house: House, path: str) -> Json:
 
 
 def test_the_newest_model_decides(house: House) -> None:
-    first = run(house)
+    first = run(house, **SHORT)
     second = run(house, seed=9)
 
     answer = house.post("/federated/fleet/decide", ASKED)
@@ -81,7 +90,7 @@ def test_without_a_model_there_is_no_decision(house: House) -> None:
 
 
 def test_a_model_that_was_altered_decides_nothing(house: House) -> None:
-    run(house)
+    run(house, **SHORT)
     weights = fleet.weights_of(fleet.untrained(1))
     with house.parts.database.transaction() as db:
         db.execute(update(FederatedWeights).values(data=to_npz(weights)))
@@ -90,14 +99,14 @@ def test_a_model_that_was_altered_decides_nothing(house: House) -> None:
 
 
 def test_the_same_terms_give_the_same_model(house: House) -> None:
-    assert run(house)["model_sha256"] == run(house)["model_sha256"]
+    assert run(house, **SHORT)["model_sha256"] == run(house, **SHORT)["model_sha256"]
 
 
 def test_the_same_key_finds_the_same_run(house: House) -> None:
     headers = {"Idempotency-Key": "a-run"}
 
     answers = [
-        house.post("/federated/fleet/runs?wait=true", SMALL, headers=headers).json()
+        house.post("/federated/fleet/runs?wait=true", SHORT, headers=headers).json()
         for _ in range(2)
     ]
 
@@ -113,16 +122,20 @@ def test_a_private_run_names_its_unit_and_its_epsilon(house: House) -> None:
     assert "without replacement" in privacy["accounting"]
 
 
-def test_every_ten_steps_the_flows_of_the_fleet_are_sealed_in_a_block(house: House) -> None:
-    result = run(house, steps=30, seal_blocks=True)
+def test_every_ten_steps_the_flows_of_the_fleet_are_sealed_in_a_block(
+    database_url: str, tmp_path: Path
+) -> None:
+    with house_on(database_url, tmp_path) as house:
+        result = run(house, steps=30, seal_blocks=True)
 
-    house.settle()
+        house.settle()
 
-    with house.parts.database.reading() as db:
-        blocks = db.scalars(select(AnchorBatch).where(AnchorBatch.purpose == BLOCK)).all()
-        items = db.scalars(
-            select(AnchorItem).where(AnchorItem.kind == int(Kind.LEDGER_RECORD))
-        ).all()
+        with house.parts.database.reading() as db:
+            is_record = AnchorItem.kind == int(Kind.LEDGER_RECORD)
+            blocks = db.scalars(select(AnchorBatch).where(AnchorBatch.purpose == BLOCK)).all()
+            items = db.scalars(select(AnchorItem).where(is_record)).all()
+        assert house.get("/ledger/pending").json()["data"] == []
+        assert house.post("/federated/fleet/decide", ASKED).status_code == 200
     world = make_world(20, 30, seed=8)
     energy_kwh = live_by_rule(world).energy_kwh
     assert [one.number for one in blocks] == [1, 2, 3]
@@ -139,7 +152,6 @@ def test_every_ten_steps_the_flows_of_the_fleet_are_sealed_in_a_block(house: Hou
     record = items[0].record or {}
     assert record["is_simulated"] is True
     assert record["vehicle"].startswith("0x")
-    assert house.get("/ledger/pending").json()["data"] == []
 
 
 def test_flows_heard_twice_are_entered_once(house: House) -> None:

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from backend.federation.checking import Verdict
 from backend.federation.tasks import ScoreAnswer
+from backend.federation.tree_pruning import pruned
 from backend.federation.tree_text import MAX_BYTES, TreesRefused, read, write
 from backend.federation.trees import (
     TreeAnswer,
@@ -121,6 +122,35 @@ def test_answers_are_those_of_lightgbm(seed: int, leaves: int, zero_is_missing: 
     )
 
 
+def test_known_and_missing_can_be_parted_at_infinity() -> None:
+    text = changed(line("threshold"), f"threshold={nodes('inf')}")
+    rows = drawn(3, 50).rows
+
+    trees = read(text, features=FEATURES, most_trees=5)
+
+    wanted = lightgbm.Booster(
+        model_str=write(trees, features=FEATURES, objective="binary sigmoid:1")
+    ).predict(rows, raw_score=True)
+    np.testing.assert_allclose(answers_of(trees, rows), wanted, rtol=1e-12, atol=1e-12)
+
+
+def test_pruned_trees_have_no_small_leaf_and_answer_the_mean_of_what_was_merged() -> None:
+    site = drawn(5, 900)
+    parameters = {"num_leaves": 31, "min_data_in_leaf": 5, "num_threads": 1, "verbosity": -1}
+    booster = lightgbm.train(parameters, lightgbm.Dataset(site.rows, site.targets), 1)
+    [tree] = read(booster.model_to_string(), features=FEATURES, most_trees=1)
+
+    small = pruned(tree, 50)
+
+    assert tree.count.min() < 50 <= small.count.min()
+    assert small.count.sum() == tree.count.sum() == 900
+    found, before = small.predict(site.rows), tree.predict(site.rows)
+    for leaf in np.unique(found):
+        assert before[found == leaf].mean() == pytest.approx(leaf, abs=1e-9)
+    assert 1 < len(small.value) < len(tree.value)
+    assert len(pruned(tree, 901).value) == 1
+
+
 def test_what_a_site_sends_is_the_same_each_time_and_tells_no_ranges() -> None:
     site = drawn(1, 600)
 
@@ -173,7 +203,7 @@ def nodes(value: str) -> str:
         (with_line("left_child", nodes("0")), "nodes that are no tree"),
         (with_line("left_child", nodes("999")), "nodes that are no tree"),
         (with_line("threshold", nodes("nan")), "something else than numbers"),
-        (with_line("threshold", nodes("1e999")), "not finite"),
+        (with_line("leaf_value", nodes("1e999") + " 0"), "not finite"),
         (with_line("leaf_value", "1"), "leaf_value has 1 numbers"),
         (changed("Tree=1", "Tree=7"), "called otherwise"),
         (GOOD.replace("end of trees", GOOD[GOOD.index("Tree=0") :]), "1 to 5 are allowed"),
