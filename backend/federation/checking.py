@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 
 import numpy as np
+from numpy.typing import NDArray
 
 from backend.federation.fixed_point import LARGEST
 from backend.federation.networks import FloatArray
@@ -165,15 +166,20 @@ def _limited(finding: Finding, median: float, cap: int, rules: Rules) -> Finding
 def _copies(found: Mapping[str, Finding], rules: Rules) -> dict[str, Finding]:
     """What is to be said of updates that are as good as another's; the first name's stands."""
     sound = [one for one in found.values() if one.verdict is Verdict.ACCEPTED and one.norm > 0]
+    flat = np.array([_flat(one.delta) for one in sound])
     rejected: dict[str, Finding] = {}
-    for later, copy in enumerate(sound):
-        for one in sound[:later]:
-            apart = norm_of({name: copy.delta[name] - one.delta[name] for name in copy.delta})
-            if apart < rules.copy_distance * norm_of(one.delta):
-                reason = f"the same as that of {one.participant}; they count once"
-                rejected[copy.participant] = _out(copy, Verdict.REJECTED_COPY, reason)
-                break
+    for later in range(1, len(sound)):
+        apart = np.sqrt(((flat[:later] - flat[later]) ** 2).sum(axis=1))
+        alike = np.flatnonzero(apart < rules.copy_distance * np.sqrt((flat[later] ** 2).sum()))
+        if alike.size:
+            copy, first = sound[later], sound[int(alike[0])]
+            reason = f"the same as that of {first.participant}; they count once"
+            rejected[copy.participant] = _out(copy, Verdict.REJECTED_COPY, reason)
     return rejected
+
+
+def _flat(delta: Weights) -> NDArray[np.float64]:
+    return np.concatenate([np.ravel(delta[name]) for name in sorted(delta)]).astype(np.float64)
 
 
 def _out(finding: Finding, verdict: Verdict, reason: str) -> Finding:
