@@ -254,7 +254,7 @@ def test_facts_of_other_rooms_are_anchored(sqlite_house: House) -> None:
         "credential.revoked": {"credential_id": "urn:uuid:1", "commitment": "ab"},
         "credential.suspended": {"credential_id": "urn:uuid:1", "commitment": "ab"},
         "model.registered": {"model_id": "mdl_1", "sha256": "cd", "r2": 0.75},
-        "federated.round.closed": {"round_id": "rnd_1", "weights_sha256": "ef"},
+        "federated.round.closed": {"round_id": "rnd_1", "state": "closed"},
         "issuers.changed": {"epoch": 3, "snapshot_sha256": "01"},
     }
     with house.parts.database.transaction() as db:
