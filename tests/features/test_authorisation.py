@@ -64,6 +64,8 @@ GET    /forecasts.*                                 oa
 POST   /federated/fleet/runs                        fo
 POST   /federated/fleet/decide                      dfop
 GET    /federated/rounds/.*/task                    p
+POST   /federated/participants/.*/reinstate         o
+DELETE /federated/participants/.*                   op
 POST   /federated/(participants|rounds/.*/(updates|scores))   p
 POST   /federated/rounds                            o
 GET    /federated/newcomer                          oa
@@ -170,6 +172,7 @@ ASKING = (
     "/anchors/verify",
     "/demo/.*",
     "/federated/fleet/decide",
+    "/federated/participants/.*",  # itself, out of it
     "/federated/(participants|rounds/.*/(updates|scores))",  # theirs to send; rounds judge it
 )
 

@@ -117,6 +117,9 @@ def test_who_keeps_sending_far_too_long_updates_is_not_asked_any_more(house: Hou
     assert [one.get("site_4") for one in verdicts] == ["rejected_norm"] * 3 + [None]
     assert "site_4" not in rounds[3].selected
     assert states == {**{f"site_{n}": "active" for n in range(4)}, "site_4": "suspended"}
+    path = "/federated/participants/site_4/reinstate?engine=embedded"
+    again = house.post(path).json()
+    assert (again["state"], again["strikes"]) == ("active", 0)
 
 
 def test_a_liar_changes_the_model_less_than_plain_averaging_lets_it(house: House) -> None:

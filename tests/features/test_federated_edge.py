@@ -294,3 +294,21 @@ def test_a_site_has_one_voice(house: House) -> None:
         ("site_a", "edge", "simulated")
     ]
     assert "did" not in listed[0]
+
+
+@ON_SQLITE
+def test_a_site_that_has_left_is_not_asked_and_may_come_back_with_another_key(
+    house: House,
+) -> None:
+    bodies = [{"site_id": "site_a", "did": did_of(Ed25519PrivateKey.generate())} for _ in range(2)]
+    assert house.post("/federated/participants", bodies[0]).status_code == 200
+
+    left = house.client.delete("/api/v1/federated/participants/site_a").json()
+    too_few = house.post(ROUNDS, {"engine": "edge", "min_available_clients": 1})
+    back = house.post("/federated/participants", bodies[1])
+    unknown = house.client.delete("/api/v1/federated/participants/nobody")
+
+    assert left["state"] == "left"
+    assert "There are 0 participants" in too_few.json()["detail"]
+    assert (back.status_code, back.json()["state"]) == (200, "active")
+    assert (unknown.status_code, unknown.json()["code"]) == (404, "participant_not_found")

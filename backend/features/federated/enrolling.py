@@ -14,7 +14,10 @@ from backend.features.credentials.holder import Holder
 from backend.features.federated.models import EDGE, FederatedParticipant
 from backend.features.federated.queries import ACTIVE
 from backend.features.federated.schemas import ParticipantNew
-from backend.problems import Problem
+from backend.features.federated.standings import FAILURES, SUSPENDED
+from backend.problems import NotFound, Problem
+
+LEFT = "left"
 
 
 class NotItsSite(Problem):
@@ -38,11 +41,8 @@ class KeyUnknown(Problem):
     fix = "Use a did:key, did:jwk or a did:denso of this service with a key in force."
 
 
-class NotEnrolled(Problem):
-    """Nobody of this DID takes part."""
-
-    status = HTTPStatus.FORBIDDEN
-    fix = "POST /federated/participants first."
+class ParticipantNotFound(NotFound):
+    """There is no such participant."""
 
 
 def enrol(
@@ -77,9 +77,56 @@ def enrol(
         facts = {"assurance": holder.assurance}
         action, site = "federated.enrolled", new.site_id
         note(db, now=now, actor=holder.did, action=action, object_id=site, facts=facts)
+    elif known.state == LEFT:  # what it failed at and what its privacy cost stays
+        known.did, known.assurance, known.state = did, holder.assurance, ACTIVE
     elif known.did != did:
         raise SiteTaken
     return known
+
+
+def withdraw(db: Session, site_id: str, *, holder: Holder, now: datetime) -> FederatedParticipant:
+    """Take a site's gateway out: it is not asked any more, and another may enrol.
+
+    Raises:
+        ParticipantNotFound: If there is none that the caller may take out.
+    """
+    row = _require(db, site_id, EDGE)
+    is_own = row.did == holder.did or holder.assurance == "simulated"
+    if not is_own and not holder.runs(site_id):
+        raise ParticipantNotFound
+    row.state = LEFT
+    _note(db, row, "federated.withdrawn", holder=holder, now=now)
+    return row
+
+
+def reinstate(
+    db: Session, site_id: str, engine: str, *, holder: Holder, now: datetime
+) -> FederatedParticipant:
+    """Let a suspended participant be asked again; its failures are forgotten.
+
+    Raises:
+        ParticipantNotFound: If there is none.
+    """
+    row = _require(db, site_id, engine)
+    if row.state == SUSPENDED:
+        row.state, row.strikes = ACTIVE, 0
+        row.standing = {name: one for name, one in row.standing.items() if name != FAILURES}
+        _note(db, row, "federated.reinstated", holder=holder, now=now)
+    return row
+
+
+def _require(db: Session, site_id: str, engine: str) -> FederatedParticipant:
+    row = db.get(FederatedParticipant, (site_id, engine))
+    if row is None:
+        raise ParticipantNotFound
+    return row
+
+
+def _note(
+    db: Session, row: FederatedParticipant, action: str, *, holder: Holder, now: datetime
+) -> None:
+    facts = {"engine": row.engine}
+    note(db, now=now, actor=holder.did, action=action, object_id=row.site_id, facts=facts)
 
 
 def methods_for(db: Session, did: str, *, now: datetime) -> tuple[VerificationMethod, ...]:

@@ -9,11 +9,17 @@ from fastapi import APIRouter, Depends, Header, Path, Query, Request, Response
 from backend.components import CurrentParts, Db, ReadDb
 from backend.features.credentials.holder import CurrentHolder, NotAllowed, NotAuthenticated, allow
 from backend.features.federated import enrolling, queries, tasking, updating
-from backend.features.federated.enrolling import KeyUnknown, NotItsSite, SiteTaken
+from backend.features.federated.enrolling import (
+    KeyUnknown,
+    NotItsSite,
+    ParticipantNotFound,
+    SiteTaken,
+)
 from backend.features.federated.problems import RoundNotFound
 from backend.features.federated.receiving import CountImpossible, UpdateNotFinite
 from backend.features.federated.schemas import (
     NAME,
+    Engine,
     ParticipantNew,
     ParticipantsView,
     ParticipantView,
@@ -33,6 +39,7 @@ TRAINING = allow("participant")
 RoundId = Annotated[
     str, Path(max_length=40, pattern=PRINTABLE, examples=["frd_01KAF0000000000000000000"])
 ]
+SiteName = Annotated[str, Path(max_length=64, pattern=NAME, examples=["site_hq"])]
 SignedStatement = Annotated[
     str,
     Header(
@@ -74,6 +81,38 @@ def list_participants(db: ReadDb) -> ParticipantsView:
     """List the sites that take part, in each engine."""
     found = [ParticipantView.model_validate(one) for one in queries.participants(db)]
     return ParticipantsView(participants=found)
+
+
+@router.delete(
+    "/federated/participants/{site_id}",
+    summary="Withdraw a site",
+    dependencies=[allow("operator", "participant")],
+    responses=described(*REFUSED, ParticipantNotFound, IdempotencyKeyReused),
+)
+def withdraw(
+    site_id: SiteName, holder: CurrentHolder, parts: CurrentParts, db: Db
+) -> ParticipantView:
+    """Take a site's gateway out, as itself or as who runs the site; another may enrol then."""
+    row = enrolling.withdraw(db, site_id, holder=holder, now=parts.clock.now())
+    return ParticipantView.model_validate(row)
+
+
+@router.post(
+    "/federated/participants/{site_id}/reinstate",
+    summary="Ask a suspended site again",
+    dependencies=[allow("operator")],
+    responses=described(*REFUSED, ParticipantNotFound, IdempotencyKeyReused),
+)
+def reinstate(
+    site_id: SiteName,
+    holder: CurrentHolder,
+    parts: CurrentParts,
+    db: Db,
+    engine: Engine = "edge",
+) -> ParticipantView:
+    """Let a participant be drawn again after somebody has looked; its failures are forgotten."""
+    row = enrolling.reinstate(db, site_id, engine, holder=holder, now=parts.clock.now())
+    return ParticipantView.model_validate(row)
 
 
 @router.get(

@@ -210,7 +210,7 @@ class ParticipantView(BaseModel):
     site_id: str
     engine: Engine
     assurance: str
-    state: Literal["active", "suspended"]
+    state: Literal["active", "suspended", "left"]
     strikes: int = Field(description="Repeated failures before different committees")
     enrolled_at: UtcDatetime
 
