@@ -1,13 +1,14 @@
 """SuperNodes of sites, and a SuperLink, as processes of a test."""
 
 import os
+import signal
 import socket
 import ssl
 import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -79,13 +80,20 @@ def started(
     }
     with (folder / "log").open("wb") as log:
         return subprocess.Popen(  # noqa: S603 - what is installed here
-            [str(BIN / program), *words, *flags], env=surroundings, stdout=log, stderr=log
+            [str(BIN / program), *words, *flags],
+            env=surroundings,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
         )
 
 
 def end(process: "subprocess.Popen[bytes]") -> None:
+    """Ask it to end, then end what it has left: a node does not wait for its ClientApp."""
     process.terminate()
     process.wait(END_S)
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
 
 
 @contextmanager
