@@ -68,7 +68,7 @@ def test_a_quarter_of_liars_is_found_out_and_costs_little(sites: dict[str, Examp
 
     attacked, clean = run(sites, liars=liars), run(honest)
 
-    # Three per cent: twice what these rounds cost, by draws of liars that were not tuned to.
+    # They cost 0.4 % where this was measured; other processors differ in the last bits.
     assert shared_r2(sites, attacked.weights) > 0.97 * shared_r2(sites, clean.weights)
     assert clean.rejected_pct(honest) < 15
     assert attacked.rejected_pct(LIARS) > 2 * attacked.rejected_pct(honest)
