@@ -11,6 +11,7 @@ from backend.adapters.ledger.abi import address_of, call_of, number_in
 from backend.adapters.ledger.booting import record_places
 from backend.adapters.ledger.checks import NotFit, Wanted, require_fit, stand_of
 from backend.adapters.ledger.contracts import CHARGE_LEDGER, MODELS, REGISTRY, STATUS, sequence_of
+from backend.adapters.ledger.deeds import Deed
 from backend.adapters.ledger.deploying import DIRECTORY, Deployer, Rate, checksummed
 from backend.adapters.ledger.model_deeds import RoundOpening, Verdict, round_for
 from backend.adapters.ledger.status_deeds import ListPublication, StatusChange
@@ -62,6 +63,12 @@ def pause(bench: Bench, contract: str) -> None:
 def says(bench: Bench, name: str, index: int) -> bool:
     call = call_of(f"{name}(address,uint256)", address_of(bench.signer.address), index)
     return number_in(bench.ledger.call(bench.places[STATUS], call)) == 1
+
+
+def listed(bench: Bench) -> bytes:
+    call = call_of("listOf(address,bytes32)", address_of(bench.signer.address), LIST)
+    answer: bytes = bench.ledger.call(bench.places[STATUS], call)
+    return answer
 
 
 def test_revocations_go_in_dense_lists_and_each_is_shown(bench: Bench) -> None:
@@ -121,8 +128,7 @@ def test_the_root_of_a_list_is_published_version_after_version(bench: Bench) -> 
         bench.deeds.append(ListPublication(f"ntc_{root.hex()[:4]}", LIST, root))
         settle(bench, sender)
 
-    call = call_of("listOf(address,bytes32)", address_of(bench.signer.address), LIST)
-    held = bench.ledger.call(bench.places[STATUS], call)
+    held = listed(bench)
     assert (number_in(held), held[32:64]) == (2, b"\3" * 32)
 
 
@@ -162,22 +168,24 @@ def test_what_was_told_before_a_backup_was_restored_is_not_told_twice(bench: Ben
     assert {"ntc_revoke", opening().subject, verdict().subject} <= set(adopted)
 
 
-def test_a_copy_of_a_verdict_by_a_second_process_changes_nothing(embedded: Bench) -> None:
-    bench = embedded
-    bench.deeds += [opening()]
-    settle(bench, bench.sender())
-    bench.deeds += [verdict()]
-
+def test_a_process_that_ends_after_sending_tells_nothing_twice(bench: Bench) -> None:
     def _sends_and_dies(signed: Any) -> list[str]:
         bench.ledger.broadcast(signed)
         away()
 
-    bench.now.advance(minutes=1)
-    bench.sender(Told(bench.ledger, broadcast=_sends_and_dies)).step()
-    bench.now.advance(minutes=1)
-    settle(bench, bench.sender())
+    published = ListPublication("ntc_list", LIST, b"\2" * 32)
+    first: list[Deed] = [StatusChange("ntc_revoke", "revoke", (9, 300)), opening(), published]
+    for deeds in (first, [verdict()]):
+        bench.deeds += deeds
+        bench.now.advance(minutes=1)
+        bench.sender(Told(bench.ledger, broadcast=_sends_and_dies)).step()
+        bench.now.advance(minutes=1)
+        settle(bench, bench.sender())
 
-    assert bench.states() == ["final", "final"]
+    assert bench.states() == ["final"] * 4
+    assert all(one.nonce is not None and one.attempt == 1 for one in bench.rows())
+    assert sequence_of(bench.ledger, MODELS, bench.places[MODELS]) == 1
+    assert number_in(listed(bench)) == 1
 
 
 def test_rounds_keep_to_the_rate_that_all_of_them_share(embedded: Bench) -> None:
