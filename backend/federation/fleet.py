@@ -172,7 +172,8 @@ def advance(lessons: Lessons, state: FleetState, settings: FleetSettings) -> Fle
         rows = np.tile(lessons.rows[vehicle, chosen], (settings.local_epochs, 1))
         labels = np.tile(lessons.labels[vehicle, chosen], settings.local_epochs)
         # One seed for both, so that the two differ in nothing but where they set out.
-        shuffle = _shuffle_seed(settings.seed, number, int(vehicle))
+        mixed = np.random.SeedSequence([settings.seed, _FIT_STREAM, number, vehicle])
+        shuffle = int(mixed.generate_state(1)[0] >> 1)
         updates[int(vehicle)] = (
             fit(learner, state.shared, rows, labels, shuffle) - state.shared,
             len(labels),
@@ -190,12 +191,6 @@ def draw(vehicles: int, round_number: int, settings: FleetSettings) -> Sequence[
     count = max(1, round(vehicles * settings.drawn_share))
     rng = np.random.default_rng([settings.seed, _DRAW_STREAM, round_number])
     return [int(one) for one in np.sort(rng.choice(vehicles, count, replace=False))]
-
-
-def _shuffle_seed(seed: int, round_number: int, vehicle: int) -> int:
-    """The seed of one vehicle's shuffling in one round."""
-    mixed = np.random.SeedSequence([seed, _FIT_STREAM, round_number, vehicle])
-    return int(mixed.generate_state(1)[0] >> 1)
 
 
 def _learner(settings: FleetSettings) -> "SGDClassifier":
@@ -247,7 +242,7 @@ def _judge(
     lessons: Lessons, shared: Floats, own: Floats, has_own: Flags
 ) -> tuple[float, float, float]:
     """Accuracy and loss of the shared model, accuracy of the vehicles' own ones."""
-    odds = _log_odds(lessons.rows, shared)
+    odds = lessons.rows @ shared[:, :-1].T + shared[:, -1]
     alone = np.einsum("vsf,vaf->vsa", lessons.rows, own[:, :, :-1]) + own[:, None, :, -1]
     own_says = np.where(has_own[:, None], alone.argmax(axis=-1), IDLE)
     chance = probabilities(odds)
@@ -257,10 +252,6 @@ def _judge(
         _mean_over_vehicles(lessons, -np.log(np.maximum(right, 1e-9))),
         mean_accuracy(lessons, own_says),
     )
-
-
-def _log_odds(rows: Floats, model: Floats) -> Floats:
-    return np.asarray(rows @ model[:, :-1].T + model[:, -1])
 
 
 def probabilities(log_odds: Floats) -> Floats:
@@ -275,9 +266,10 @@ def mean_accuracy(lessons: Lessons, says: Floats | Labels) -> float:
 
 
 def _mean_over_vehicles(lessons: Lessons, values: Floats | Flags) -> float:
+    """0 where no vehicle has a hold-out, which ten steps give every one that parks."""
     count = lessons.judges.sum(axis=1)
     whole = (values * lessons.judges).sum(axis=1)[count > 0] / count[count > 0]
-    return float(whole.mean()) if len(whole) else float("nan")
+    return float(whole.mean()) if len(whole) else 0.0
 
 
 def majority_accuracies(lessons: Lessons) -> tuple[float, float]:
