@@ -150,6 +150,7 @@ def test_progress_comes_as_events_and_ends_with_the_experiment(house: House) -> 
     assert job.headers["Link"].startswith("</api/v1/federated/experiments/live>")
     _await(house, job.json()["id"])
     house.settle()
+    assert house.get("/federated/experiments/live").json()["job_id"] == job.json()["id"]
 
     path = "/api/v1/federated/experiments/live/events"
     with house.client.stream("GET", path, headers={"Last-Event-ID": "0"}) as stream:

@@ -133,13 +133,15 @@ def available(db: Session, engine: str) -> Sequence[str]:
 
 def work_on(parts: Parts, experiment_id: str, report: Report) -> dict[str, Any]:
     """Conduct an experiment to its end; gives its summary."""
-    with parts.database.reading() as db:
+    with parts.database.transaction() as db:
         experiment = require_experiment(db, experiment_id)
+        experiment.job_id = _job_of(db, experiment_id)
+        db.flush()
+        db.expunge(experiment)
     if experiment.engine == FLOWER:
         return flower.follow(parts, experiment_id, report)
-    chair = _chair(parts, experiment, report)
     try:
-        summary = conduct(chair, experiment_id)
+        summary = _conducted(parts, experiment, report)
     except LeaseLost:
         return {"experiment_id": experiment_id, "is_conducted_elsewhere": True}
     except SQLAlchemyError:
@@ -148,11 +150,18 @@ def work_on(parts: Parts, experiment_id: str, report: Report) -> dict[str, Any]:
         finishing.give_up(parts.database, experiment_id, error, now=parts.clock.now())
         raise
     finally:
-        chair.exchange.close()
         parts.relay.wake()
     if summary.get("state") == FAILED:
         raise ExperimentFailed(str(summary["reason"]))
     return summary
+
+
+def _conducted(parts: Parts, experiment: FederatedExperiment, report: Report) -> dict[str, Any]:
+    chair = _chair(parts, experiment, report)
+    try:
+        return conduct(chair, experiment.id)
+    finally:
+        chair.exchange.close()
 
 
 def _chair(parts: Parts, experiment: FederatedExperiment, report: Report) -> Chair:
@@ -195,16 +204,19 @@ def _resume(parts: Parts, experiment_id: str) -> str:
         caller=SYSTEM,
         parameters={"experiment_id": experiment_id, "is_resumed": True},
     )
-    note_job(parts, experiment_id, job_id)
     log.info("federated.resumed", experiment_id=experiment_id, job_id=job_id)
     return job_id
 
 
-def note_job(parts: Parts, experiment_id: str, job_id: str) -> None:
-    """Write down which job conducts an experiment."""
-    with parts.database.transaction() as db:
-        row = db.get_one(FederatedExperiment, experiment_id)
-        row.job_id = job_id
+def _job_of(db: Session, experiment_id: str) -> str | None:
+    """The newest job that works on an experiment."""
+    query = select(Job.id, Job.parameters).where(
+        Job.kind == KIND, Job.state.in_(("queued", "running"))
+    )
+    for job_id, parameters in db.execute(query.order_by(Job.id.desc())):
+        if parameters.get("experiment_id") == experiment_id:
+            return str(job_id)
+    return None
 
 
 def require_experiment(db: Session, experiment_id: str) -> FederatedExperiment:
