@@ -62,6 +62,7 @@ GET    /forecasts/models/.*/edge                    foap
 GET    /forecasts.*                                 oa
 *      /forecasts.*                                 o
 POST   /federated/fleet/runs                        fo
+GET    /federated/fleet/runs/.*                     foa
 POST   /federated/fleet/decide                      dfop
 GET    /federated/rounds/.*/task                    p
 POST   /federated/participants/.*/reinstate         o

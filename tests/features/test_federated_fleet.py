@@ -85,6 +85,15 @@ def test_the_newest_model_decides(house: House) -> None:
     assert sum(chances.values()) == pytest.approx(1, abs=1e-9)
 
 
+def test_runs_can_be_read_again_by_id_and_the_newest_without(house: House) -> None:
+    first = run(house, **SHORT)
+    second = run(house, **{**SHORT, "seed": 9})
+
+    assert house.get(f"/federated/fleet/runs/{first['run_id']}").json() == first
+    assert house.get("/federated/fleet/runs/newest").json() == second
+    refused(house.get("/federated/fleet/runs/flt_none"), 404, "fleet_run_not_found")
+
+
 def test_without_a_model_there_is_no_decision(house: House) -> None:
     refused(house.post("/federated/fleet/decide", ASKED), 409, "no_fleet_model")
 

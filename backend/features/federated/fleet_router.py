@@ -1,6 +1,8 @@
 """`/federated/fleet`: simulated vehicles that learn together, and what their model would do."""
 
-from fastapi import APIRouter
+from typing import Annotated
+
+from fastapi import APIRouter, Path
 
 from backend.components import CurrentParts, ReadDb
 from backend.features.credentials.holder import CurrentHolder, NotAllowed, NotAuthenticated, allow
@@ -11,14 +13,19 @@ from backend.features.federated.fleet_schemas import (
     FleetRunNew,
     FleetRunResult,
 )
-from backend.features.federated.fleet_service import FleetTooLarge, NoFleetModel
+from backend.features.federated.fleet_service import FleetRunNotFound, FleetTooLarge, NoFleetModel
 from backend.features.federated.storing import WeightsAltered
 from backend.features.jobs.answers import JobAnswer, WaitForResult, answer_of, job_answers
 from backend.idempotency import ClaimOfRequest, IdempotencyKeyReused, Route
 from backend.problems import described
+from backend.units import PRINTABLE
 
 router = APIRouter(tags=["federated"], route_class=Route)
 REFUSED = (NotAuthenticated, NotAllowed)
+NEWEST = "newest"
+RunId = Annotated[
+    str, Path(max_length=40, pattern=PRINTABLE, examples=["flt_01KAF0000000000000000000"])
+]
 
 
 @router.post(
@@ -57,6 +64,17 @@ def train_fleet(
         claim=claim,
         wait=wait,
     )
+
+
+@router.get(
+    "/federated/fleet/runs/{run_id}",
+    summary="What came of a fleet run",
+    dependencies=[allow("operator", "fleet", "auditor")],
+    responses=described(*REFUSED, FleetRunNotFound),
+)
+def get_fleet_run(run_id: RunId, db: ReadDb) -> FleetRunResult:
+    """A run that ended, by its id or as `newest`: curve, baselines, privacy, model."""
+    return fleet_service.require_result(db, None if run_id == NEWEST else run_id)
 
 
 @router.post(

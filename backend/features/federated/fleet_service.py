@@ -43,7 +43,7 @@ from backend.federation.fleet_world import (
     make_world,
 )
 from backend.federation.weights import Weights, content_hash, shapes_of
-from backend.problems import Problem
+from backend.problems import NotFound, Problem
 
 log = structlog.get_logger("tasco.federated")
 WORLD_TIMEOUT_S, ROUND_TIMEOUT_S = 600.0, 120.0
@@ -69,6 +69,10 @@ class NoFleetModel(Problem):
 
     status = HTTPStatus.CONFLICT
     fix = "POST /federated/fleet/runs, wait for its job, and ask again."
+
+
+class FleetRunNotFound(NotFound):
+    """There is no such run."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -244,6 +248,18 @@ def result_of(db: Session, run_id: str | None) -> FleetRunResult | None:
     """What came of a run, the newest if none is named; None if there is none."""
     run = _newest(db) if run_id is None else db.get(FleetRun, run_id)
     return None if run is None else FleetRunResult.model_validate(run.result)
+
+
+def require_result(db: Session, run_id: str | None) -> FleetRunResult:
+    """What came of a run, as `result_of`.
+
+    Raises:
+        FleetRunNotFound: If there is none.
+    """
+    found = result_of(db, run_id)
+    if found is None:
+        raise FleetRunNotFound
+    return found
 
 
 def _newest(db: Session) -> FleetRun | None:
