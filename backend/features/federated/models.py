@@ -7,6 +7,7 @@ from sqlalchemy import BigInteger, ForeignKey, LargeBinary, String, Text, Unique
 from sqlalchemy.orm import Mapped, mapped_column
 
 from backend.database import Base
+from backend.features.federated import fleet_models  # noqa: F401 - its table
 
 EMBEDDED, EDGE, FLOWER = "embedded", "edge", "flower"
 OPENED, COLLECTING, VALIDATING, AGGREGATING = "opened", "collecting", "validating", "aggregating"
