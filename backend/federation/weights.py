@@ -5,7 +5,6 @@ The hash is of names, shapes and values, not of a file: whoever has the arrays c
 
 import hashlib
 import io
-import lzma
 import zipfile
 import zlib
 from collections.abc import Mapping
@@ -22,10 +21,13 @@ Shapes: TypeAlias = Mapping[str, tuple[int, ...]]
 MAX_BYTES = 4 * 2**20
 UNREADABLE = (
     *(ValueError, OSError, EOFError, KeyError),
-    *(zipfile.BadZipFile, zlib.error, lzma.LZMAError),
-    RuntimeError,  # a member with a password, or of an unknown compression
+    *(zipfile.BadZipFile, zlib.error),
+    RuntimeError,  # a member with a password
 )
 """What zipfile raises for bytes that are no archive it can read, and `plain_array`."""
+BOUNDED = frozenset({zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED})
+"""What zipfile unpacks no further than it is asked to: of bzip2 it takes in whole what 500 bytes
+say, a gigabyte, whatever size the directory claims."""
 
 
 class WeightsRefused(ValueError):
@@ -74,6 +76,8 @@ def from_npz(
             unpacked = sum(one.file_size for one in members)
             if len(members) > len(shapes):
                 raise WeightsRefused("other arrays than the model has")
+            if any(one.compress_type not in BOUNDED for one in members):
+                raise WeightsRefused("an npz is stored or deflated")
             if unpacked > max_bytes:
                 raise WeightsRefused(f"{unpacked} bytes unpacked; {max_bytes} are allowed")
             found = {
