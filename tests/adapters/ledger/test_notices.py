@@ -1,7 +1,7 @@
 """Statuses of credentials and verdicts on models, on every ledger: told again, done once."""
 
 import secrets
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from eth_hash.auto import keccak
@@ -11,13 +11,15 @@ from backend.adapters.ledger.abi import address_of, call_of, number_in
 from backend.adapters.ledger.booting import record_places
 from backend.adapters.ledger.checks import NotFit, Wanted, require_fit, stand_of
 from backend.adapters.ledger.contracts import CHARGE_LEDGER, MODELS, REGISTRY, STATUS, sequence_of
-from backend.adapters.ledger.deeds import Deed
 from backend.adapters.ledger.deploying import DIRECTORY, Deployer, Rate, checksummed
 from backend.adapters.ledger.model_deeds import RoundOpening, Verdict, round_for
 from backend.adapters.ledger.status_deeds import ListPublication, StatusChange
 from backend.adapters.ledger.transactions import ChainTx, ContractPlace
 from tests.adapters.ledger.conftest import CAP_WEI, Bench, Told, until
 from tests.adapters.ledger.test_sending import away, settle
+
+if TYPE_CHECKING:
+    from backend.adapters.ledger.deeds import Deed
 
 COMMITMENT, MODEL, TRAINER = b"\5" * 32, b"\7" * 32, 0x1234
 LIST = b"\1" * 32
