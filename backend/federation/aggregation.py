@@ -120,7 +120,8 @@ def _judged(finding: Finding, opinion: Opinion | None) -> Judged:
     verdict, reason = finding.verdict, finding.reason
     is_out = verdict is not Verdict.ACCEPTED
     if opinion is not None and opinion.is_rejected:
-        verdict, reason, is_out = Verdict.REJECTED_QUALITY, opinion.reason, True
+        verdict = Verdict.REJECTED_HARMFUL if opinion.is_harmful else Verdict.REJECTED_QUALITY
+        reason, is_out = opinion.reason, True
     is_scored = opinion is not None and opinion.members > 0
     return Judged(
         participant=finding.participant,

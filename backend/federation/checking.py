@@ -27,6 +27,7 @@ class Verdict(StrEnum):
     REJECTED_COPY = "rejected_copy"
     REJECTED_NORM = "rejected_norm"
     REJECTED_QUALITY = "rejected_quality"
+    REJECTED_HARMFUL = "rejected_harmful"
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +43,8 @@ class Rules:
             relative change of the holdout's loss.
         quality_threshold: An update of which a part (`score_step`) raises the committee's median
             holdout loss by more than this share is rejected, whatever the others are like.
+        harm: A rejected update is harmful, not just unlike the others, if it raises the holdout
+            loss of most members in both halves of the committee by more than this share.
         score_step: The committee tries this part of a clipped update. One update is one voice among
             many in the mean; whole, it is judged by how far it overshoots at sites unlike its own,
             in part by whether its direction helps.
@@ -55,6 +58,7 @@ class Rules:
     gate: float = 2.5
     tolerance: float = 0.01
     quality_threshold: float = 0.15
+    harm: float = 0.05
     score_step: float = 0.25
     count_ratio: float = 1.0
     trim_share: float = 0.15

@@ -6,7 +6,7 @@ any machine and in any version of any library.
 
 import hashlib
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,6 +18,7 @@ from backend.federation.tasks import ScoreAnswer
 LARGEST_COMMITTEE = 21
 SIGMA_OF_MAD = 1.4826  # of a normal distribution
 HELPFUL = 0.5
+SMALLEST_HALF = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +31,7 @@ class Opinion:
         members: How many members gave it a number.
         is_rejected: Whether it fails.
         reason: Why; empty if it does not.
+        is_harmful: Whether two halves of the committee that share no member both find it harmful.
     """
 
     gain: float
@@ -37,6 +39,7 @@ class Opinion:
     members: int
     is_rejected: bool
     reason: str
+    is_harmful: bool = False
 
 
 def draw(
@@ -98,11 +101,12 @@ def judge(
     # Where all help much, they may differ much: who helps half as much as the median is no liar.
     tolerance = max(rules.tolerance, HELPFUL * float(np.nanmedian(gains)))
     scale = max(SIGMA_OF_MAD * spread, tolerance / rules.gate)
-    members = np.isfinite(table).sum(axis=1)
-    return {
-        name: _opinion(float(gain), float((value - centre) / scale), int(count), rules)
-        for name, gain, value, count in zip(names, gains, paired, members, strict=True)
-    }
+    opinions = {}
+    for name, row, gain, value in zip(names, table, gains, paired, strict=True):
+        members = {vote.participant: float(one) for vote, one in zip(votes, row, strict=True)}
+        score = float((value - centre) / scale)
+        opinions[name] = _opinion(name, float(gain), score, members, rules)
+    return opinions
 
 
 def _votes(scores: Sequence[ScoreAnswer]) -> list[ScoreAnswer]:
@@ -131,12 +135,34 @@ def _row_medians(table: NDArray[np.float64]) -> NDArray[np.float64]:
     )
 
 
-def _opinion(gain: float, score: float, members: int, rules: Rules) -> Opinion:
-    if not members:
+def _opinion(
+    name: str, gain: float, score: float, gains: Mapping[str, float], rules: Rules
+) -> Opinion:
+    known = {member: one for member, one in gains.items() if math.isfinite(one)}
+    if not known:
         return Opinion(0.0, 0.0, 0, is_rejected=False, reason="")
     reason = ""
     if gain < -rules.quality_threshold:
         reason = f"raises the median holdout loss by {-gain:.1%}"
     elif score < -rules.gate:
         reason = f"{-score:.1f} deviations below the median update"
-    return Opinion(gain, score, members, is_rejected=bool(reason), reason=reason)
+    is_harmful = bool(reason) and _halves_agree(name, known, rules)
+    return Opinion(
+        gain, score, len(known), is_rejected=bool(reason), reason=reason, is_harmful=is_harmful
+    )
+
+
+def _halves_agree(name: str, gains: Mapping[str, float], rules: Rules) -> bool:
+    """Whether more than half of either half of the members, drawn by hash, find it harmful.
+
+    While at most half of the members lie, they hold the majority of one half at most: they cannot
+    make an honest update harmful, though they can spare one of theirs the name.
+    """
+
+    def place(member: str) -> bytes:
+        return hashlib.sha256(f"{name}\n{member}".encode()).digest()
+
+    order = sorted(gains, key=place)
+    halves = (order[::2], order[1::2])
+    against = [[gains[one] < -rules.harm for one in half] for half in halves]
+    return all(len(each) >= SMALLEST_HALF and 2 * sum(each) > len(each) for each in against)

@@ -1,7 +1,8 @@
 """Who keeps failing: exclusion from a round is no punishment, repeated failure has consequences.
 
-An honest site unlike the others is left out now and then. What counts against a participant are
-failures that different committees agree upon; a committee of much the same members counts once.
+An honest site unlike the others is left out now and then; that alone never counts. What counts are
+failures that arithmetic shows, and updates that two committees without a common member both find
+harmful (`committee.judge` splits each round's committee in two).
 """
 
 from collections.abc import Iterable
@@ -10,14 +11,13 @@ from dataclasses import dataclass, replace
 from backend.federation.checking import Verdict
 
 SUSPENDED_AFTER = 3
-LARGEST_OVERLAP = 0.75
 REMEMBERED_ROUNDS = 20
 """Failures further back are forgotten."""
 
 SELF_EVIDENT = frozenset(
     {Verdict.REJECTED_NAN, Verdict.REJECTED_SHAPE, Verdict.REJECTED_COUNT, Verdict.REJECTED_NORM}
 )
-"""Failures that arithmetic shows; nobody's opinion is needed, and every round counts."""
+"""Failures that arithmetic shows; nobody's opinion is needed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,20 +65,8 @@ class Reputation:
         recent = tuple(
             one for one in self.failures if one.round_number > round_number - REMEMBERED_ROUNDS
         )
-        now = replace(self, failures=recent)
-        failure = Failure(round_number, verdict, frozenset(committee))
         if verdict in SELF_EVIDENT:
-            return replace(now, failures=(*recent, replace(failure, committee=frozenset())))
-        if verdict is not Verdict.REJECTED_QUALITY or not _is_another(failure, recent):
-            return now
-        return replace(now, failures=(*recent, failure))
-
-
-def overlap(one: frozenset[str], other: frozenset[str]) -> float:
-    """Members in both over members in either; 1 for two empty committees."""
-    return len(one & other) / len(one | other) if one | other else 1.0
-
-
-def _is_another(failure: Failure, before: Iterable[Failure]) -> bool:
-    judged = [one for one in before if one.committee]
-    return all(overlap(failure.committee, one.committee) <= LARGEST_OVERLAP for one in judged)
+            recent = (*recent, Failure(round_number, verdict, frozenset()))
+        elif verdict is Verdict.REJECTED_HARMFUL:
+            recent = (*recent, Failure(round_number, verdict, frozenset(committee)))
+        return replace(self, failures=recent)

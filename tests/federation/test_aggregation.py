@@ -109,7 +109,7 @@ def test_an_update_that_harms_is_rejected_and_one_that_helps_is_not() -> None:
 
     found = {one.participant: one for one in aggregate("validated", PARENT, sent, scores).judged}
 
-    assert found["liar"].verdict is Verdict.REJECTED_QUALITY
+    assert found["liar"].verdict is Verdict.REJECTED_HARMFUL
     assert (found["liar"].num_examples, found["liar"].clip_factor) == (0, 0.0)
     assert found["liar"].gain is not None
     assert found["liar"].gain < 0

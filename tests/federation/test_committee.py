@@ -145,3 +145,32 @@ def test_who_is_hard_to_please_judges_no_other_way_than_who_is_not() -> None:
 
     assert rejected(found) == {"bad"}
     assert found["bad"].score < -RULES.gate
+
+
+def test_what_both_halves_of_the_committee_find_harmful_is_harmful() -> None:
+    found = opinions({**HONEST, "unlike": -0.02, "harm": -0.08}, members=8)
+
+    assert rejected(found) == {"unlike", "harm"}
+    assert {name for name, one in found.items() if one.is_harmful} == {"harm"}
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_no_minority_of_liars_makes_an_honest_update_harmful(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    names = [f"site{number}" for number in range(9)]
+    liars = set(rng.choice(names, 4, replace=False))
+    votes = [
+        ScoreAnswer(
+            name, dict.fromkeys(names, -1.0) if name in liars else dict.fromkeys(names, 0.01)
+        )
+        for name in names
+    ]
+
+    found = judge(names, votes, RULES)
+
+    assert not any(found[name].is_harmful for name in names if name not in liars)
+
+
+def test_three_members_are_too_few_to_call_an_update_harmful() -> None:
+    assert not opinions({"a": -0.5, "b": 0.1, "c": 0.1}, members=3)["a"].is_harmful
+    assert opinions({"a": -0.5, "b": 0.1, "c": 0.1}, members=4)["a"].is_harmful
