@@ -127,6 +127,31 @@ def join_rounds(
         typer.echo(f"  {done.refused.count(reason)} {reason}")
 
 
+@app.command("model")
+def fetch_model(
+    *,
+    url: Annotated[str, typer.Option(help="Address of the service, as it calls itself")],
+    sha256: Annotated[str, typer.Option("--sha256", help="Registered content hash of the model")],
+    out: Annotated[Path, typer.Option(help="Where the npz goes")],
+    key: Annotated[Path | None, typer.Option(help="The gateway's key.pem")] = None,
+    token: Annotated[Path | None, typer.Option(help="File with its access token")] = None,
+) -> None:
+    """Fetch the model that sites learned together; refuse it if it is not the registered one."""
+    from backend.edge.asking import ServiceAway  # noqa: PLC0415 - slow to load
+    from backend.edge.learning import TaskRefused, fetch_model  # noqa: PLC0415
+    from backend.edge.proofs import KeyRefused, Pass  # noqa: PLC0415
+
+    if (key is None) != (token is None):
+        _stop("A key needs a token and a token its key: give both or neither.")
+    try:
+        holder = Pass.of_files(key=key, token=token) if key and token else None
+        data = fetch_model(url, sha256=sha256, holder=holder)
+    except (KeyRefused, ServiceAway, TaskRefused) as refused:
+        _stop(str(refused))
+    out.write_bytes(data)
+    typer.echo(f"{len(data)} bytes in {out}.")
+
+
 def _complain(text: str) -> None:
     typer.echo(text, err=True)
 

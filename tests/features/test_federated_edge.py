@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from backend.edge.learning import Gateway, train_task_of
+from backend.edge.learning import Gateway, TaskRefused, fetch_model, train_task_of
 from backend.edge.signing import did_of, signed
+from backend.federation.networks import shapes
 from backend.federation.participant import train as train_on
 from backend.federation.statements import Statement, hash_of_update
-from backend.federation.weights import Weights, to_npz
+from backend.federation.weights import Weights, content_hash, from_npz, to_npz
 from tests.conftest import House
 from tests.features.federated_sites import (
     ON_SQLITE,
@@ -312,3 +313,30 @@ def test_a_site_that_has_left_is_not_asked_and_may_come_back_with_another_key(
     assert "There are 0 participants" in too_few.json()["detail"]
     assert (back.status_code, back.json()["state"]) == (200, "active")
     assert (unknown.status_code, unknown.json()["code"]) == (404, "participant_not_found")
+
+
+@ON_SQLITE
+def test_a_gateway_takes_the_registered_model_and_no_other(house: House) -> None:
+    names = add_sites(house)
+    sha256 = experiment(house, train(house))["model_sha256"]
+    ask = gateway(house, names[0], examples(house)[names[0]]).ask
+
+    data = fetch_model("http://testserver", sha256=sha256, ask=ask)
+
+    assert content_hash(from_npz(data, shapes("mlp"))) == sha256
+    with pytest.raises(TaskRefused, match="not the one"):
+        fetch_model("http://testserver", sha256="0" * 64, ask=ask)
+
+
+@ON_SQLITE
+def test_a_gateway_refuses_a_task_whose_model_is_not_the_one_it_names(scene: Scene) -> None:
+    task = scene.task(0)
+    assert task is not None
+
+    for changes, reason in (
+        ({"parent_sha256": "0" * 64}, "not the one"),
+        ({"participant": "site_1"}, "the task is for"),
+        ({"weights": "AAAA"}, "not an npz"),
+    ):
+        with pytest.raises(TaskRefused, match=reason):
+            train_task_of({**task, **changes}, "site_0")
