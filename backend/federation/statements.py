@@ -6,7 +6,6 @@ one round and one parent model, so that nothing can be sent again elsewhere or b
 
 import hashlib
 import json
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -17,6 +16,7 @@ TYPE = "tasco-federated+jwt"
 LIFETIME_S = 600
 MAX_CHARACTERS = 4_096
 MAX_METRICS, MAX_NAME = 16, 40
+MAX_FIGURE = 1e30
 Kind = Literal["update", "scores"]
 
 
@@ -92,11 +92,21 @@ def statement_of(claims: Mapping[str, Any]) -> Statement:
 def _figures(said: object) -> dict[str, float]:
     if not isinstance(said, dict) or len(said) > MAX_METRICS:
         raise StatementUnreadable(f"metrics are at most {MAX_METRICS} figures")
-    for name, value in said.items():
-        is_number = type(value) in (int, float) and math.isfinite(value)
-        if not isinstance(name, str) or len(name) > MAX_NAME or not is_number:
-            raise StatementUnreadable("a metric is no finite figure with a short name")
+    if not all(is_figure(name, value) for name, value in said.items()):
+        raise StatementUnreadable("a metric is no finite figure with a short name")
     return {name: float(value) for name, value in said.items()}
+
+
+def is_figure(name: object, value: object) -> bool:
+    """Whether something said is a number that can be stored and added up, under a short name."""
+    is_named = isinstance(name, str) and len(name) <= MAX_NAME and is_plain(name)
+    # Compared, not converted: JSON has whole numbers that no float can hold.
+    return is_named and type(value) in (int, float) and -MAX_FIGURE <= value <= MAX_FIGURE  # type: ignore[operator]
+
+
+def is_plain(text: str) -> bool:
+    """Whether a text is of printable ASCII only; databases refuse NUL and lone surrogates."""
+    return text.isascii() and text.isprintable()
 
 
 def hash_of_update(delta: Weights) -> str:

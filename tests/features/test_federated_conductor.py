@@ -30,6 +30,7 @@ class Twisted:
     def __init__(self, inner: Exchange, name: str, change: Change) -> None:
         self._inner, self._name, self._change = inner, name, change
         self.silent: frozenset[str] = frozenset()
+        self.opinions: Mapping[str, float] | None = None
 
     def participants(self) -> Sequence[str]:
         """As the inner one."""
@@ -40,6 +41,9 @@ class Twisted:
         found: list[Answer] = []
         for one in self._inner.ask(tasks, timeout_s=timeout_s):
             if isinstance(one, ScoreAnswer) and one.participant in self.silent:
+                continue
+            if isinstance(one, ScoreAnswer) and self.opinions and one.participant == self._name:
+                found.append(replace(one, gains=self.opinions))
                 continue
             is_his = isinstance(one, TrainAnswer) and one.participant == self._name
             answer = self._change(one) if is_his and isinstance(one, TrainAnswer) else one
@@ -64,7 +68,12 @@ def house(sqlite_url: str, tmp_path: Any) -> Iterator[House]:
 
 
 def _conducted(
-    house: House, change: Change, *, silent: int = 0, **terms: Any
+    house: House,
+    change: Change,
+    *,
+    silent: int = 0,
+    opinions: Mapping[str, float] | None = None,
+    **terms: Any,
 ) -> tuple[FederatedExperiment, list[FederatedRound]]:
     """An experiment in which site_4 sends something else and the first ones score nothing."""
     parts = house.parts
@@ -74,6 +83,7 @@ def _conducted(
         embedded.enrol(db, [f"site_{n}" for n in range(5)], keys, now=parts.clock.now())
     exchange = Twisted(embedded_exchange(examples(house)), "site_4", change)
     exchange.silent = frozenset(f"site_{n}" for n in range(silent))
+    exchange.opinions = opinions
     chair = Chair(parts.database, exchange, parts.clock, _unheard, parts.artifacts)
     try:
         conduct(chair, experiment_id)
@@ -130,6 +140,32 @@ def test_a_liar_changes_the_model_less_than_plain_averaging_lets_it(house: House
     final = [(one.summary or {})["final_loss"] for one in (honest, checked, plain)]
     assert final[1] < 1.1 * final[0]
     assert final[2] > 1.5 * final[0]
+
+
+def test_what_a_liar_says_of_itself_moves_no_figure_and_is_kept_only_if_it_is_one(
+    house: House,
+) -> None:
+    boast = {"received_r2": 1e29, "received_loss": np.inf, "holdout_r2": np.nan, "a\x00": 1.0}
+
+    experiment, rounds = _conducted(house, lambda one: replace(one, metrics=boast), num_rounds=1)
+
+    with house.parts.database.reading() as db:
+        said = {one.participant: one.metrics for one in queries.updates_of(db, rounds[0].id)}
+    figures = (rounds[0].metrics or {}) | (experiment.summary or {})
+    assert said["site_4"] == {"received_r2": 1e29}
+    assert figures["received_r2"] < 1
+    assert figures["final_r2"] < 1
+    assert 0 < figures["final_loss"] < np.inf
+
+
+def test_opinions_that_are_no_numbers_are_not_kept(house: House) -> None:
+    odd = {"site_0": np.nan, "site_1": np.inf, "site_2": 0.5}
+    experiment, rounds = _conducted(house, lambda one: one, opinions=odd, num_rounds=1)
+
+    with house.parts.database.reading() as db:
+        said = {one.participant: one.gains for one in queries.validations_of(db, rounds[0].id)}
+    assert experiment.state == "closed"
+    assert list(said["site_4"].values()) == [0.5]
 
 
 def test_a_dropout_costs_its_round_nothing_but_its_update(house: House) -> None:

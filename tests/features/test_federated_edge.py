@@ -171,6 +171,10 @@ def test_every_bad_update_is_refused_with_its_reason_and_counted_and_the_round_g
 
     refused = {
         "stranger": scene.send(npz, scene.statement(0, good, did=did_of(key), key=key)),
+        "NUL": scene.send(npz, scene.statement(0, good, did="did:key:\x00", key=key)),
+        "half a letter": scene.send(npz, scene.statement(0, good, did="did:key:\ud800", key=key)),
+        "no float holds it": scene.send(npz, scene.statement(0, good, metrics={"r2": 10**400})),
+        "no name": scene.send(npz, scene.statement(0, good, metrics={"r2\x00": 1.0})),
         "signed by another": scene.send(npz, scene.statement(0, good, key=key)),
         "another's site": scene.send(npz, scene.statement(0, good, site_id="site_1")),
         "no statement": scene.send(npz, "nothing"),
@@ -193,6 +197,10 @@ def test_every_bad_update_is_refused_with_its_reason_and_counted_and_the_round_g
 
     assert refused == {
         "stranger": (403, "stranger"),
+        "NUL": (403, "stranger"),
+        "half a letter": (403, "stranger"),
+        "no float holds it": (422, "statement_refused"),
+        "no name": (422, "statement_refused"),
         "signed by another": (403, "signed_by_another"),
         "another's site": (403, "signed_by_another"),
         "no statement": (422, "statement_refused"),

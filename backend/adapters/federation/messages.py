@@ -9,6 +9,7 @@ from flwr.app import Array, ArrayRecord, ConfigRecord, MetricRecord, RecordDict
 from numpy.typing import NDArray
 
 from backend.federation.arrays import NotPlain, plain_array
+from backend.federation.statements import is_plain
 from backend.federation.tasks import (
     Answer,
     MaskAnswer,
@@ -109,7 +110,7 @@ def answer_of(records: RecordDict, asked: Task, *, max_bytes: int = MAX_BYTES) -
     signature = words.get("signature")
     if words.get("participant") != asked.participant:
         raise Unreadable("answers as another participant")
-    if not isinstance(signature, str) or len(signature) > MAX_SIGNATURE:
+    if not isinstance(signature, str) or len(signature) > MAX_SIGNATURE or not is_plain(signature):
         raise Unreadable("the signature is no short text")
     if isinstance(asked, MaskTask):
         letter = words.get("letter")

@@ -4,6 +4,7 @@
 experiment's lease in the same transaction, so that of two conductors only one gets on.
 """
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -29,6 +30,7 @@ from backend.features.federated.models import (
 )
 from backend.features.federated.terms import Terms
 from backend.federation.privacy import BudgetExhausted
+from backend.federation.statements import is_figure
 from backend.federation.tasks import ScoreAnswer, TrainAnswer
 from backend.federation.weights import Weights, to_npz
 
@@ -140,7 +142,7 @@ def keep_update(
         "sha256": digest,
         "size_bytes": size,
         "num_examples": answer.num_examples,
-        "metrics": dict(answer.metrics),
+        "metrics": {n: one for n, one in answer.metrics.items() if is_figure(n, one)},
         "signature": answer.signature,
         "received_at": now,
     }
@@ -174,7 +176,7 @@ def keep_scores(
     row = {
         "round_id": round_id,
         "participant": participant,
-        "gains": dict(gains),
+        "gains": {name: one for name, one in gains.items() if math.isfinite(one)},
         "signature": signature,
         "received_at": now,
     }

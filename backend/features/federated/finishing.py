@@ -13,7 +13,7 @@ from backend.adapters.artifacts.files import ArtifactFiles
 from backend.adapters.events.outbox import record
 from backend.adapters.federation.exchange import Exchange
 from backend.database import Database, new_id
-from backend.features.federated import queries, registry, storing
+from backend.features.federated import judging, queries, registry, storing
 from backend.features.federated.arrows import Ledge
 from backend.features.federated.models import CLOSED, FAILED, FederatedExperiment, FederatedRound
 from backend.features.federated.terms import Terms
@@ -72,8 +72,8 @@ def _judge(
     weights: Weights,
     sha256: str,
     rounds: Sequence[FederatedRound],
-) -> dict[str, float]:
-    """Mean loss and R² of the last model; empty where participants are only asked in rounds.
+) -> dict[str, float | None]:
+    """Median loss and R² of the last model; none where participants are only asked in rounds.
 
     A task of no epochs is the question how the model does that it brings.
     """
@@ -95,19 +95,15 @@ def _judge(
         return {}  # who trains privately says nothing of its own data
     answers = exchange.ask(tasks, timeout_s=terms.deadline_s)
     said = [one.metrics for one in answers if isinstance(one, TrainAnswer)]
-    if not said:
-        return {}
-    return {
-        "final_loss": float(np.mean([one["received_loss"] for one in said])),
-        "final_r2": float(np.mean([one["received_r2"] for one in said])),
-    }
+    loss, r2 = (judging.median(said, name) for name in judging.RECEIVED)
+    return {"final_loss": loss, "final_r2": r2}
 
 
 def _summary(
     terms: Terms,
     rounds: Sequence[FederatedRound],
     weights: Weights,
-    judged: Mapping[str, float],
+    judged: Mapping[str, float | None],
 ) -> dict[str, Any]:
     """All figures of an experiment."""
     figures = [one.metrics or {} for one in rounds]
@@ -184,7 +180,7 @@ def _reserve(at: Ledge) -> str:
 
 def _close(at: Ledge, model_id: str, digest: str, summary: Mapping[str, Any]) -> None:
     initial, final = summary["initial_r2"], summary["final_r2"]
-    is_better = initial is None or final is None or final > initial
+    is_better = None if initial is None or final is None else final > initial
     with at.step() as (db, now):
         row = db.get_one(FederatedExperiment, at.terms.experiment_id)
         row.state, row.finished_at, row.summary = CLOSED, now, dict(summary)

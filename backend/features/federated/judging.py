@@ -12,6 +12,7 @@ from backend.features.federated.models import FederatedRound
 from backend.features.federated.terms import Terms
 from backend.federation.aggregation import Aggregate, aggregate, candidates_of
 from backend.federation.checking import Rules
+from backend.federation.statements import is_figure
 from backend.federation.strategies import VALIDATED
 from backend.federation.tasks import ScoreAnswer, TrainAnswer
 from backend.federation.weights import Weights
@@ -111,15 +112,14 @@ def figures(sent: Sent, aggregated: Aggregate, *, selected: int) -> dict[str, An
         "rejected": rejected,
         "participation": len(sent.answers) / selected if selected else 0.0,
         "disagreement": _disagreement(sent.scores),
-        **{name: _mean(said, name) for name in (*RECEIVED, *TRAINED, "train_loss")},
+        **{name: median(said, name) for name in (*RECEIVED, *TRAINED, "train_loss")},
     }
 
 
-def _mean(said: Sequence[Mapping[str, Any]], name: str) -> float | None:
-    """Mean over the participants that said so; private ones say nothing."""
-    values = [float(one[name]) for one in said if isinstance(one.get(name), int | float)]
-    known = [value for value in values if np.isfinite(value)]
-    return float(np.mean(known)) if known else None
+def median(said: Sequence[Mapping[str, Any]], name: str) -> float | None:
+    """Median of what participants say: few liars move it little; private ones say nothing."""
+    known = [float(one[name]) for one in said if is_figure(name, one.get(name))]
+    return float(np.median(known)) if known else None
 
 
 def _disagreement(scores: Sequence[ScoreAnswer]) -> float | None:

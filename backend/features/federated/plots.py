@@ -47,7 +47,7 @@ def _learned(axes: Any, points: Sequence[CurvePoint], summary: dict[str, Any]) -
     scores = [_known(point.r2) for point in points] + [_known(summary.get("final_r2"))]
     losses = [_known(point.loss) for point in points] + [_known(summary.get("final_loss"))]
     axes.plot(after, scores, "o-", color="tab:blue", label="R²")
-    axes.set(title="Mean holdout R² and loss of the shared model")
+    axes.set(title="Median holdout R² and loss of the shared model")
     beside = axes.twinx()
     beside.plot(after, losses, "s--", color="tab:orange", label="loss")
     lines = [*axes.get_lines(), *beside.get_lines()]

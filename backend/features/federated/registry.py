@@ -23,6 +23,11 @@ from backend.federation.weights import Weights, content_hash, to_npz
 from backend.problems import Problem
 
 KIND = "federated_demand"
+REASONS = {
+    True: "it explains more than usual days do",
+    False: "it does not explain more than usual days do",
+    None: "nobody has said how it does on a holdout",
+}
 NPZ_FILE, ONNX_FILE = "weights.npz.base64", "model.onnx.base64"
 
 
@@ -114,16 +119,14 @@ def register(
     *,
     content_hash: str,
     metrics: Mapping[str, Any],
-    is_better: bool,
+    is_better: bool | None,
     now: datetime,
 ) -> None:
-    """Enter the model beside all others; it serves if it beats what sites know without it."""
+    """Enter the model beside all others; it serves if it beats what sites know without it.
+
+    `is_better` is what the median participant says, None if nobody was asked.
+    """
     status = "champion" if is_better else "challenger"
-    reason = (
-        "it explains more than usual days do"
-        if is_better
-        else "it does not explain more than usual days do"
-    )
     if is_better:
         former = update(ModelVersion).where(
             ModelVersion.kind == KIND, ModelVersion.status == "champion"
@@ -139,7 +142,7 @@ def register(
             metrics=dict(metrics),
             trained_at=now,
             content_hash=content_hash,
-            decision={"reason": reason},
+            decision={"reason": REASONS[is_better]},
         )
     )
     facts = {"model_id": model_id, "sha256": sha256, "content_hash": content_hash}

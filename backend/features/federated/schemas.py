@@ -144,8 +144,8 @@ class CurvePoint(BaseModel):
     duration_s: float | None
     participation: float | None = Field(description="Updates over selected participants")
     accepted: int | None
-    loss: float | None = Field(description="Mean holdout loss of the model the round began with")
-    r2: float | None = Field(description="Mean holdout R² of that model")
+    loss: float | None = Field(description="Median holdout loss of the model the round began with")
+    r2: float | None = Field(description="Median holdout R² of that model")
     trained_loss: float | None = Field(description="The same after local training")
     trained_r2: float | None
     bytes_moved: int | None
