@@ -15,6 +15,7 @@ from backend.features.federated.models import EDGE, FederatedParticipant
 from backend.features.federated.queries import ACTIVE
 from backend.features.federated.schemas import ParticipantNew
 from backend.features.federated.standings import FAILURES, SUSPENDED
+from backend.federation.reputation import SUSPENDED_AFTER
 from backend.problems import NotFound, Problem
 
 LEFT = "left"
@@ -78,7 +79,8 @@ def enrol(
         action, site = "federated.enrolled", new.site_id
         note(db, now=now, actor=holder.did, action=action, object_id=site, facts=facts)
     elif known.state == LEFT:  # what it failed at and what its privacy cost stays
-        known.did, known.assurance, known.state = did, holder.assurance, ACTIVE
+        known.did, known.assurance = did, holder.assurance
+        known.state = SUSPENDED if known.strikes >= SUSPENDED_AFTER else ACTIVE
     elif known.did != did:
         raise SiteTaken
     return known

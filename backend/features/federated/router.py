@@ -112,6 +112,7 @@ def start_rounds(
         parameters={"experiment_id": experiment_id},
         claim=claim,
         wait=wait,
+        is_patient=True,
     )
     answer.headers["Link"] = f'</api/v1/federated/experiments/{experiment_id}>; rel="related"'
     return answer

@@ -203,6 +203,7 @@ def _resume(parts: Parts, experiment_id: str) -> str:
         lambda report: work_on(parts, experiment_id, report),
         caller=SYSTEM,
         parameters={"experiment_id": experiment_id, "is_resumed": True},
+        is_patient=True,
     )
     log.info("federated.resumed", experiment_id=experiment_id, job_id=job_id)
     return job_id

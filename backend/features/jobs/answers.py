@@ -46,6 +46,7 @@ def answer_of(
     parameters: dict[str, Any],
     claim: Claim | None,
     wait: bool,
+    is_patient: bool = False,
 ) -> JobAnswer:
     """Start the work and answer with its result, or with its job when the caller will not wait.
 
@@ -60,6 +61,7 @@ def answer_of(
         caller=holder.did,
         parameters=parameters,
         idempotency_key=claim.key if claim else None,
+        is_patient=is_patient,
     )
     if wait and future is not None:
         future.result()

@@ -22,6 +22,8 @@ Report = Callable[[float, str], None]
 Work = Callable[[Report], dict[str, Any]]
 _under_way: dict[Database, set[Future[None]]] = {}
 _threads = ThreadPoolExecutor(max_workers=2, thread_name_prefix="job")
+# Work that waits for others, for hours perhaps, and should not keep other work waiting.
+_patient_threads = ThreadPoolExecutor(max_workers=4, thread_name_prefix="patient job")
 
 
 def submit(
@@ -32,10 +34,12 @@ def submit(
     caller: str,
     parameters: dict[str, Any],
     idempotency_key: str | None = None,
+    is_patient: bool = False,
 ) -> tuple[str, Future[None] | None]:
     """Start long work, or find the work that the same key started.
 
     The work is called with a function that takes progress (0 to 1) and stage; it gives the result.
+    What is patient mostly waits for others, and has threads of its own.
 
     Returns:
         The job's id, and a future to wait for unless the job was there before.
@@ -56,7 +60,8 @@ def submit(
     with database.transaction() as db:
         if insert_missing(db, Job, row) == 0:
             return _known(db, caller, idempotency_key), None
-    future = _threads.submit(_run, database, row["id"], work)
+    threads = _patient_threads if is_patient else _threads
+    future = threads.submit(_run, database, row["id"], work)
     _under_way.setdefault(database, set()).add(future)
     future.add_done_callback(_under_way[database].discard)
     return row["id"], future
