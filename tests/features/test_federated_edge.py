@@ -11,6 +11,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from backend.edge.learning import Gateway, TaskRefused, fetch_model, train_task_of
 from backend.edge.signing import did_of, signed
+from backend.features.federated.models import FederatedParticipant
 from backend.federation.networks import shapes
 from backend.federation.participant import train as train_on
 from backend.federation.statements import Statement, hash_of_update
@@ -321,6 +322,22 @@ def test_a_site_that_has_left_is_not_asked_and_may_come_back_with_another_key(
     assert "There are 0 participants" in too_few.json()["detail"]
     assert (back.status_code, back.json()["state"]) == (200, "active")
     assert (unknown.status_code, unknown.json()["code"]) == (404, "participant_not_found")
+
+
+@ON_SQLITE
+def test_leaving_and_coming_back_lifts_no_suspension(house: House) -> None:
+    body = {"site_id": "site_a", "did": did_of(Ed25519PrivateKey.generate())}
+    house.post("/federated/participants", body)
+    with house.parts.database.transaction() as db:
+        row = db.get_one(FederatedParticipant, ("site_a", "edge"))
+        row.state, row.strikes = "suspended", 3
+
+    house.client.delete("/api/v1/federated/participants/site_a")
+    back = house.post("/federated/participants", body).json()
+    lifted = house.post("/federated/participants/site_a/reinstate").json()
+
+    assert (back["state"], back["strikes"]) == ("suspended", 3)
+    assert (lifted["state"], lifted["strikes"]) == ("active", 0)
 
 
 @ON_SQLITE
