@@ -2,12 +2,14 @@
 
 import io
 import json
+import threading
 
 import numpy as np
 import onnxruntime
 import pytest
 
 from backend.features.federated.models import FederatedWeights
+from backend.features.jobs.service import await_all
 from backend.federation.networks import predict, shapes
 from backend.federation.weights import content_hash, from_npz
 from tests.conftest import House
@@ -203,6 +205,36 @@ def test_a_repeated_request_with_its_key_finds_the_same_experiment(house: House)
     assert first.json()["experiment_id"] == again.json()["experiment_id"]
     assert again.headers["Idempotent-Replayed"] == "true"
     assert len(house.get(ROUNDS).json()["data"]) == 1
+
+
+def test_of_starts_at_once_one_is_let_through(house: House) -> None:
+    add_sites(house)
+    gate, codes = threading.Barrier(4), list[int]()
+
+    def _start() -> None:
+        gate.wait()
+        codes.append(house.post(ROUNDS, {"num_rounds": 1, "experiment_id": "mine"}).status_code)
+
+    threads = [threading.Thread(target=_start) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    await_all(house.parts.database, timeout_s=30)
+    assert sorted(codes) == [202, 409, 409, 409]
+    assert len(house.get(ROUNDS).json()["data"]) == 1
+
+
+@ON_SQLITE
+def test_everything_in_the_body_may_be_left_out(house: House) -> None:
+    add_sites(house)
+
+    answer = house.client.post(f"/api/v1{ROUNDS}")
+
+    await_all(house.parts.database, timeout_s=30)
+    assert answer.status_code == 202
+    assert len(house.get(ROUNDS).json()["data"]) == 10
 
 
 @ON_SQLITE

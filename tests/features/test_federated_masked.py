@@ -221,7 +221,15 @@ def test_cells_judge_their_means_and_leave_a_liars_cell_out(house: House) -> Non
 def test_five_sites_are_too_few_for_cells(house: House) -> None:
     add_sites(house)
 
-    rounds, _ = conducted(house, examples(house), mode="cells")
+    problem = refused(house.post(ROUNDS, {"mode": "cells"}), 409, "too_few_participants")
+
+    assert problem["detail"] == "There are 5 participants; 9 are needed."
+
+
+def test_a_round_that_draws_too_few_for_cells_fails(house: House) -> None:
+    add_sites(house, 9)
+
+    rounds, _ = conducted(house, examples(house), mode="cells", fraction_fit=0.5)
 
     assert (rounds[0].state, rounds[0].reason) == ("failed", "5 participants; cells need 9")
 

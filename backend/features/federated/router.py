@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Header, Path, Query, Request, Response
+from fastapi import APIRouter, Body, Depends, Header, Path, Query, Request, Response
 from fastapi.responses import PlainTextResponse
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 from sqlalchemy import select
@@ -90,7 +90,7 @@ LastEventId = Annotated[
     },
 )
 def start_rounds(
-    new: RoundsNew,
+    new: Annotated[RoundsNew, Body(default_factory=RoundsNew)],
     holder: CurrentHolder,
     parts: CurrentParts,
     claim: ClaimOfRequest,

@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Any
 
 import structlog
-from sqlalchemy import select
+from sqlalchemy import select, text
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
@@ -39,6 +39,7 @@ from backend.features.federated.schemas import RoundsNew
 from backend.features.federated.terms import LEAST_QUORUM
 from backend.features.jobs.models import Job
 from backend.features.jobs.service import Report, submit
+from backend.federation.cells import FEWEST_CELLS, SMALLEST
 from backend.federation.networks import initial_weights
 from backend.federation.strategies import VALIDATED
 
@@ -59,6 +60,7 @@ def start(parts: Parts, new: RoundsNew, *, holder: Holder) -> str:
     engine, now = _engine(parts, new), parts.clock.now()
     _require_mode(new, engine)
     with parts.database.transaction() as db:
+        _lock(db)
         _require_participants(db, new, engine)
         busy = queries.running_on(db, engine)
         if busy is not None:
@@ -68,6 +70,12 @@ def start(parts: Parts, new: RoundsNew, *, holder: Holder) -> str:
         action = "federated.started"
         note(db, now=now, actor=holder.did, action=action, object_id=experiment_id, facts=facts)
     return experiment_id
+
+
+def _lock(db: Session) -> None:
+    """Let starts come one by one, or two would find an engine idle; SQLite has one writer."""
+    if db.get_bind().dialect.name == "postgresql":
+        db.execute(text("SELECT pg_advisory_xact_lock(hashtextextended('federated', 0))"))
 
 
 def write_down(db: Session, new: RoundsNew, *, engine: str, now: datetime) -> str:
@@ -116,7 +124,8 @@ def _require_mode(new: RoundsNew, engine: str) -> None:
 
 
 def _require_participants(db: Session, new: RoundsNew, engine: str) -> None:
-    needed = max(new.min_available_clients, new.min_fit_clients, LEAST_QUORUM)
+    least = FEWEST_CELLS * SMALLEST if new.mode == masked.CELLS else LEAST_QUORUM
+    needed = max(new.min_available_clients, new.min_fit_clients, least)
     there = len(available(db, engine))
     if there < needed:
         raise TooFewParticipants(f"There are {there} participants; {needed} are needed.")
