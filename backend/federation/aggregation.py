@@ -11,7 +11,7 @@ import numpy as np
 
 from backend.federation.checking import Finding, Rules, Verdict, check, scaled
 from backend.federation.committee import Opinion, judge
-from backend.federation.fixed_point import decode, encode
+from backend.federation.fixed_point import LARGEST_UNITS, decode, encode
 from backend.federation.networks import FloatArray
 from backend.federation.strategies import VALIDATED, combine_by
 from backend.federation.tasks import ScoreAnswer, TrainAnswer
@@ -106,7 +106,9 @@ def aggregate(
     parent = encode(weights)
     if kept:
         updates = np.stack([encode(one.delta) for one in kept])
-        parent = parent + combine(updates, [one.num_examples for one in kept], rules)
+        moved = parent + combine(updates, [one.num_examples for one in kept], rules)
+        # Plain averages of liars' updates leave the range within rounds; the next could not encode.
+        parent = np.clip(moved, -LARGEST_UNITS, LARGEST_UNITS)
     model = decode(parent, shapes_of(weights))
     return Aggregate(model, content_hash(model), judged)
 

@@ -17,6 +17,7 @@ ONE = 2**24
 SHARE = 2**20
 LARGEST = 2.0**18
 """Beyond it a value is no weight: 2^18 · 2^24 · 2^20 still fits into 64 bits."""
+LARGEST_UNITS = int(LARGEST) * ONE
 
 
 def encode(weights: Weights) -> IntVector:

@@ -61,7 +61,8 @@ def krum(updates: IntTable, _counts: list[int], rules: Rules) -> IntVector:
     number = len(updates)
     hostile = min(math.ceil(rules.attackers_share * number), max((number - 3) // 2, 0))
     values = updates.astype(np.float64)
-    distance = ((values[:, None, :] - values[None, :, :]) ** 2).sum(axis=2)
+    # Row by row: all differences at once are gigabytes for a thousand updates.
+    distance = np.stack([((values - one) ** 2).sum(axis=1) for one in values])
     nearest = np.sort(distance, axis=1)[:, 1 : max(number - hostile - 1, 2)]
     return np.asarray(updates[int(np.argmin(nearest.sum(axis=1)))], dtype=np.int64)
 

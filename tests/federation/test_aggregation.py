@@ -1,5 +1,6 @@
 """One model of one set of updates: order, liars and numbers that are none do not move it."""
 
+import tracemalloc
 from dataclasses import replace
 
 import numpy as np
@@ -173,6 +174,27 @@ def test_one_or_two_updates_are_enough_for_every_strategy(strategy: str) -> None
 
     assert moved(one.weights).mean() == pytest.approx(0.5, abs=0.1)
     assert moved(two.weights).mean() == pytest.approx(0.5, abs=0.1)
+
+
+def test_a_model_that_liars_push_out_of_range_stays_at_its_edge() -> None:
+    loud = update("z", 0.0), TrainAnswer("y", filled(LARGEST), 10**9)
+    weights = PARENT
+
+    for _ in range(4):
+        weights = aggregate("fedavg", weights, loud).weights
+
+    assert max(float(np.abs(array).max()) for array in weights.values()) == LARGEST
+
+
+def test_krum_takes_no_more_room_than_a_few_times_its_updates() -> None:
+    updates = [update(f"{number:03}", 0.1, seed=number) for number in range(300)]
+    tracemalloc.start()
+
+    aggregate("krum", PARENT, updates)
+
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert most < 300 * 300 * 27 * 8 / 4  # a quarter of all differences between two updates
 
 
 def test_a_strategy_that_does_not_exist_is_refused() -> None:
