@@ -25,8 +25,10 @@ from backend.components import Parts, migrate, open_parts
 from backend.features.credentials.door import demo_door, production_door
 from backend.features.credentials.router import well_known
 from backend.features.credentials.service_key import SigningKeyMissing, token_key
+from backend.features.federated.trees_grouping import HOME_SITES
 from backend.features.sessions import guest_page
 from backend.features.sessions.examples import existing_ids
+from backend.features.sessions.homes import home_sites
 from backend.observability import RequestLayer, configure_logging
 from backend.settings import Profile, ProfileMissing, Settings, read_settings
 
@@ -82,6 +84,7 @@ def create_app(settings: Settings, *, clock: Clock | None = None) -> FastAPI:
     migrate(settings.database_url)
     parts = stack.enter_context(open_parts(settings, door=door, clock=clock))
     token_key(parts)  # production does not start without one
+    parts.shared[HOME_SITES] = home_sites  # two rooms that do not know each other
     app = FastAPIOffline(
         docs_url=None,
         redoc_url=None,

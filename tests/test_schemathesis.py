@@ -37,6 +37,8 @@ CONFIG = SchemathesisConfig.from_dict(
             {"include-path": "/api/v1/demo/reset", "enabled": False},
             # It simulates and trains up to 400,000 vehicle hours, also when nobody waits for it.
             {"include-path": "/api/v1/federated/fleet/runs", "enabled": False},
+            # It grows trees on all telemetry of the demonstration, also when nobody waits for it.
+            {"include-path": "/api/v1/federated/trees/runs", "enabled": False},
         ],
     }
 )

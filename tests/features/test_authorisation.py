@@ -64,6 +64,8 @@ GET    /forecasts.*                                 oa
 POST   /federated/fleet/runs                        fo
 GET    /federated/fleet/runs/.*                     foa
 POST   /federated/fleet/decide                      dfop
+POST   /federated/trees/runs                        o
+GET    /federated/trees/runs/.*                     oap
 GET    /federated/rounds/.*/task                    p
 POST   /federated/participants/.*/reinstate         o
 DELETE /federated/participants/.*                   op

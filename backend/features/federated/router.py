@@ -23,6 +23,7 @@ from backend.features.federated import (
     participants_router,
     service,
     streams,
+    trees_router,
     views,
 )
 from backend.features.federated.models import FederatedRound
@@ -55,6 +56,7 @@ router = APIRouter(tags=["federated"], route_class=Route)
 router.include_router(participants_router.router)
 router.include_router(models_router.router)
 router.include_router(fleet_router.router)
+router.include_router(trees_router.router)
 REFUSED = (NotAuthenticated, NotAllowed)
 LOOKING = allow("operator", "auditor", "participant")
 RoundId = Annotated[

@@ -1,0 +1,83 @@
+"""`/federated/trees`: boosted trees that participants grow together on their own telemetry."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Path
+
+from backend.components import CurrentParts, ReadDb
+from backend.features.credentials.holder import CurrentHolder, NotAllowed, NotAuthenticated, allow
+from backend.features.federated import trees_registry, trees_service
+from backend.features.federated.storing import WeightsAltered
+from backend.features.federated.trees_grouping import HOME_SITES, TooFewForTrees, grouping_of
+from backend.features.federated.trees_registry import TreesRunNotFound
+from backend.features.federated.trees_schemas import TreesRunNew, TreesRunResult
+from backend.features.federated.trees_service import NoTreesAccepted
+from backend.features.jobs.answers import JobAnswer, WaitForResult, answer_of, job_answers
+from backend.idempotency import ClaimOfRequest, IdempotencyKeyReused, Route
+from backend.problems import described
+from backend.units import PRINTABLE
+
+router = APIRouter(tags=["federated"], route_class=Route)
+REFUSED = (NotAuthenticated, NotAllowed)
+RunId = Annotated[
+    str, Path(max_length=40, pattern=PRINTABLE, examples=["trr_01KAF0000000000000000000"])
+]
+
+
+@router.post(
+    "/federated/trees/runs",
+    summary="Grow trees together",
+    dependencies=[allow("operator")],
+    responses={
+        **described(*REFUSED, TooFewForTrees, NoTreesAccepted, IdempotencyKeyReused),
+        **job_answers(TreesRunResult),
+    },
+    response_model=TreesRunResult,
+)
+def train_trees(
+    asked: TreesRunNew,
+    holder: CurrentHolder,
+    parts: CurrentParts,
+    claim: ClaimOfRequest,
+    wait: WaitForResult = False,
+) -> JobAnswer:
+    """Let sites grow trees together that foretell energy to full or plug availability.
+
+    A participant is the vehicles that charge most often at a site; each grows trees on its own
+    vehicles' telemetry, judges all others' on a later part of it, and is tested on the last. The
+    result sets the shared model beside trees grown alone and on everybody's rows in one place.
+    """
+    with parts.database.reading() as db:
+        grouping = grouping_of(
+            db, asked.target, home_sites=parts.shared.get(HOME_SITES), seed=asked.seed
+        )
+    now = parts.clock.now()
+    return answer_of(
+        parts.database,
+        "federated.trees",
+        lambda report: trees_service.train_trees(
+            parts.database,
+            parts.artifacts,
+            asked,
+            grouping=grouping,
+            compute=parts.compute,
+            gap_min=parts.settings.telemetry_gap_min,
+            now=now,
+            report=report,
+        ),
+        holder=holder,
+        parameters=asked.model_dump(mode="json"),
+        claim=claim,
+        wait=wait,
+    )
+
+
+@router.get(
+    "/federated/trees/runs/{run_id}",
+    summary="What came of a run of trees",
+    dependencies=[allow("operator", "auditor", "participant")],
+    responses=described(*REFUSED, TreesRunNotFound, WeightsAltered),
+)
+def get_trees_run(run_id: RunId, db: ReadDb, parts: CurrentParts) -> TreesRunResult:
+    """A run that came to a model: figures of each participant, verdicts of each round, hashes."""
+    return trees_registry.require_result(db, run_id, artifacts=parts.artifacts)
