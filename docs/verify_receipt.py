@@ -16,7 +16,7 @@ import hashlib
 import json
 import sys
 import urllib.request
-from typing import Any, Dict, Tuple
+from typing import Any, Callable, Dict, Tuple
 
 from Crypto.Hash import keccak as _keccak
 
@@ -35,10 +35,19 @@ KINDS = {
     "audit_head": 7,
     "ledger_record": 8,
 }
+SEAL_FORMAT = "tasco.checkpoint.v1"
+ANCHOR = {"proof", "root", "count", "checkpoint", "chain", "trust", "finality"}
+TRUST = {"signed-only", "embedded-dev", "dev-node", "node"}
+FINALITY = {"none", "pending", "final"}
+DEEPEST, LARGEST = 64, 2**53 - 1  # levels of a receipt; what every JSON reader takes for an integer
+ANSWER_BYTES = 1_000_000  # of a node; a contract's code has less than 25,000
 
 
 class Failed(Exception):
-    """A check did not pass; the message names it."""
+    """A check did not pass; the message names it, and shows no control characters of others."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__("".join(c if " " <= c <= "~" else ascii(c)[1:-1] for c in message))
 
 
 def require(is_so: object, check: str, why: str) -> None:
@@ -53,20 +62,31 @@ def keccak(data: bytes) -> bytes:
 
 
 def canonical(value: object) -> str:
-    """Canonical JSON (RFC 8785) of values without floats."""
+    """Canonical JSON (RFC 8785) of values without floats and large integers."""
     if isinstance(value, dict):
         members = sorted(value.items(), key=lambda member: member[0].encode("utf-16-be"))
         return "{" + ",".join(canonical(k) + ":" + canonical(v) for k, v in members) + "}"
     if isinstance(value, list):
         return "[" + ",".join(canonical(one) for one in value) + "]"
     require(not isinstance(value, float), "form", "a receipt holds no floats")
+    is_small = not isinstance(value, int) or abs(value) <= LARGEST
+    require(is_small, "form", "a receipt holds no integers of 2^53 and more")
     return json.dumps(value, ensure_ascii=False)
+
+
+def depth(value: object, level: int = 1) -> int:
+    """How many levels a value has, as far as one more than a receipt may have."""
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return (
+        max((depth(one, level + 1) for one in inner), default=level) if level <= DEEPEST else level
+    )
 
 
 def raw(text: str) -> bytes:
     """Bytes of 0x and lower-case hexadecimal digits, and of nothing else."""
     data = bytes.fromhex(text[2:])
-    require(text == "0x" + data.hex(), "form", "hexadecimal text in another spelling")
+    if text != "0x" + data.hex():
+        raise ValueError("hexadecimal text in another spelling")
     return data
 
 
@@ -124,6 +144,8 @@ def is_ed25519(public: bytes, message: bytes, signature: bytes) -> bool:
     scalar = int.from_bytes(signature[32:], "little")
     if key is None or commitment is None or scalar >= L:
         return False
+    if times(8, key)[0] % P == 0:
+        return False  # a key of small order: everybody can sign for it
     digest = hashlib.sha512(signature[:32] + public + message).digest()
     left = times(scalar, BASE)
     right = add(commitment, times(int.from_bytes(digest, "little") % L, key))
@@ -134,12 +156,14 @@ def is_ed25519(public: bytes, message: bytes, signature: bytes) -> bool:
 def public_key(did: str) -> bytes:
     """The 32 bytes of the Ed25519 key that a did:key names."""
     alphabet = "123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz"
-    require(did.startswith("did:key:z"), "signature", "the signer is no did:key")
+    # The mark of such a key and 32 bytes are 47 digits, in one spelling only.
+    is_one = did.startswith("did:key:z6Mk") and len(did) == 56
     number = 0
-    for letter in did[9:]:
+    for letter in did[9:] if is_one else "":
         number = number * 58 + alphabet.index(letter)
     data = number.to_bytes(34, "big")
-    require(data[:2] == b"\xed\x01", "signature", "the signer's key is no Ed25519 key")
+    if data[:2] != b"\xed\x01":
+        raise ValueError("the signer is no did:key of an Ed25519 key")
     return data[2:]
 
 
@@ -155,13 +179,25 @@ def check_signature(document: Document, check: str) -> None:
 
 def check_form(text: bytes) -> Document:
     """The file holds a receipt, written in the one canonical way."""
-    document = json.loads(text.decode())
+    document: Document = json.loads(text.decode())
     is_receipt = isinstance(document, dict) and set(document) == MEMBERS
-    require(is_receipt, "form", "not the members of a receipt")
+    require(is_receipt and depth(document) <= DEEPEST, "form", "not the members of a receipt")
     require(document["format"] == FORMAT and document["kind"] in KINDS, "form", "unknown format")
+    require(isinstance(document["id"], str), "form", "an id is a text")
     exact = canonical(document).encode()
     require(text in {exact, exact + b"\n"}, "form", "not written as canonical JSON")
+    if document["anchor"] is not None:
+        check_anchor(document["anchor"])
     return document
+
+
+def check_anchor(anchor: Document) -> None:
+    """What is said of the batch and its place has all its members."""
+    require(isinstance(anchor, dict) and set(anchor) >= ANCHOR, "form", "not those of an anchor")
+    is_known = anchor["trust"] in TRUST and anchor["finality"] in FINALITY
+    require(is_known, "form", "unknown trust or finality")
+    is_listed = isinstance(anchor["proof"], list) and type(anchor["count"]) is int
+    require(is_listed, "form", "the proof is a list and the count a number")
 
 
 def check_hash(document: Document) -> None:
@@ -180,7 +216,7 @@ def check_inclusion(document: Document) -> None:
     node = keccak(keccak(words + raw(document["item_hash"])))
     proof = [raw(one) for one in anchor["proof"]]
     count = anchor["count"]
-    is_short = isinstance(count, int) and len(proof) <= (count - 1).bit_length() and count > 0
+    is_short = len(proof) <= (count - 1).bit_length() and count > 0
     require(is_short, "inclusion", "the proof is longer than the tree is high")
     for sibling in proof:
         require(len(sibling) == 32, "inclusion", "a node has 32 bytes")
@@ -192,6 +228,8 @@ def check_checkpoint(document: Document) -> None:
     """The signer sealed this very root."""
     anchor = document["anchor"]
     seal = anchor["checkpoint"]
+    is_seal = seal["format"] == SEAL_FORMAT and seal["kind"] in {"batch", "block"}
+    require(is_seal, "checkpoint", "it is none of a batch or block")
     is_same = seal["root"] == anchor["root"] and seal["count"] == anchor["count"]
     require(is_same, "checkpoint", "it seals another root")
     require(seal["signer"] == document["signer"], "checkpoint", "it is signed by another")
@@ -215,12 +253,15 @@ def check_chain(document: Document, url: str) -> None:
 
 def ask(url: str, method: str, *parameters: object) -> Any:  # noqa: ANN401 - any JSON
     """One JSON-RPC call."""
+    require(url.startswith(("http://", "https://")), "chain", "a node's URL begins with http")
     body = {"jsonrpc": "2.0", "id": 1, "method": method, "params": parameters}
     headers = {"Content-Type": "application/json"}
     request = urllib.request.Request(url, json.dumps(body).encode(), headers)  # noqa: S310
     with urllib.request.urlopen(request, timeout=20) as answer:  # noqa: S310 - the caller's node
-        result = json.load(answer)
-    require("result" in result, "chain", f"the node says {result.get('error')}")
+        content = answer.read(ANSWER_BYTES + 1)
+    require(len(content) <= ANSWER_BYTES, "chain", "the node answers without end")
+    result = json.loads(content)
+    require("result" in result, "chain", f"the node says {str(result.get('error'))[:200]}")
     return result["result"]
 
 
@@ -230,22 +271,29 @@ def verify(text: bytes, signer: "str | None" = None, rpc: "str | None" = None) -
     Raises:
         Failed: With the first check that failed, and why.
     """
-    try:
-        document = check_form(text)
-        made = ["form", "hash"]
-        check_hash(document)
-        if document["anchor"] is not None:
-            check_inclusion(document)
-            check_checkpoint(document)
-            made += ["inclusion", "checkpoint"]
-        check_signature(document, "signature")
-        is_by = signer is None or document["signer"] == signer
-        require(is_by, "signature", "it is signed by another")
-        if rpc:
-            check_chain(document, rpc)
-    except (KeyError, TypeError, ValueError, AttributeError, RecursionError, OSError) as error:
-        raise Failed(f"form: it cannot be read: {error}") from error
+    document = named("form", check_form, text)
+    made = ["form", "hash", *(["inclusion", "checkpoint"] if document["anchor"] else [])]
+    for check in made[1:]:
+        named(check, CHECKS[check], document)
+    named("signature", check_signature, document, "signature")
+    is_by = signer is None or document["signer"] == signer
+    require(is_by, "signature", "it is signed by another")
+    if rpc:
+        named("chain", check_chain, document, rpc)
     return [*made, "signature", *(["chain"] if rpc else [])]
+
+
+CHECKS = {"hash": check_hash, "inclusion": check_inclusion, "checkpoint": check_checkpoint}
+
+
+def named(check: str, look: Callable[..., Any], *arguments: object) -> Any:  # noqa: ANN401 - its own
+    """Make a check; what it cannot read failed it too."""
+    try:
+        return look(*arguments)
+    except Failed:
+        raise
+    except Exception as error:
+        raise Failed(f"{check}: it cannot be read: {error}") from error
 
 
 def main() -> int:

@@ -1,6 +1,7 @@
 """One sequence of bytes for one JSON value, and salted hashes of it."""
 
 import hashlib
+import json
 from typing import Any
 
 import rfc8785
@@ -37,7 +38,7 @@ def item_hash(record: dict[str, Any], salt: bytes) -> bytes:
             integers of a small unit, which everybody writes the same way.
         ValueError: If the salt does not have 32 bytes.
     """
-    if _has_float(record):
+    if has_float(record):
         raise NotCanonical("A record holds no floats.")
     if len(salt) != SALT_BYTES:
         raise ValueError(f"A salt has {SALT_BYTES} bytes, not {len(salt)}.")
@@ -49,9 +50,26 @@ def item_id(name: str) -> bytes:
     return hashlib.sha256(name.encode()).digest()
 
 
-def _has_float(value: object) -> bool:
+def has_float(value: object) -> bool:
+    """Tell whether there is a float anywhere in a JSON value."""
     if isinstance(value, dict):
-        return any(_has_float(one) for one in value.values())
+        return any(has_float(one) for one in value.values())
     if isinstance(value, list | tuple):
-        return any(_has_float(one) for one in value)
+        return any(has_float(one) for one in value)
     return isinstance(value, float)
+
+
+def has_twins(text: bytes) -> bool:
+    """Tell whether an object of a JSON text names a member twice: readers disagree on which counts.
+
+    Raises:
+        ValueError: If it is no JSON.
+    """
+    found: list[bool] = []
+
+    def _look(members: list[tuple[str, Any]]) -> dict[str, Any]:
+        found.append(len(dict(members)) != len(members))
+        return dict(members)
+
+    json.loads(text, object_pairs_hook=_look)
+    return any(found)

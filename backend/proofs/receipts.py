@@ -6,12 +6,18 @@ from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from backend.proofs.canonical import NotCanonical, item_hash, item_id
+from backend.proofs.canonical import NotCanonical, canonical_bytes, has_float, item_hash, item_id
+from backend.proofs.checkpoints import FORMAT as SEAL_FORMAT
 from backend.proofs.merkle import Kind, is_included, leaf_of
 from backend.proofs.signing import is_signed, signed
 
 FORMAT = "tasco.receipt.v1"
 MEMBERS = {"format", "kind", "id", "record", "salt", "item_hash", "anchor", "signer", "signature"}
+ANCHOR = {"proof", "root", "count", "checkpoint", "chain", "trust", "finality"}
+TRUST = {"signed-only", "embedded-dev", "dev-node", "node"}
+FINALITY = {"none", "pending", "final"}
+SEALED_AS = {"batch", "block"}
+DEEPEST = 64  # levels of a receipt: what is nested without end would exhaust its reader
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,8 +89,9 @@ def _checked(name: str, look: Callable[[], str]) -> Check:
     """Run a look; what it cannot read failed too."""
     try:
         failure = look()
-    except (KeyError, TypeError, AttributeError, ValueError, OverflowError) as error:
-        failure = f"It cannot be read: {error}"
+    except (LookupError, TypeError, AttributeError, ValueError, ArithmeticError) as error:
+        shown = str(error).encode("ascii", "backslashreplace").decode()
+        failure = f"It cannot be read: {shown}"
     return Check(name, not failure, failure)
 
 
@@ -93,7 +100,40 @@ def _form(document: dict[str, Any]) -> str:
         return "It does not have the members of a receipt."
     if document["format"] != FORMAT:
         return f"Its format is not {FORMAT}."
-    return "" if document["kind"] in {kind.name.lower() for kind in Kind} else "Unknown kind."
+    if document["kind"] not in {kind.name.lower() for kind in Kind}:
+        return "Unknown kind."
+    if not isinstance(document["id"], str):
+        return "Its id is no text."
+    return _values(document) or _anchor_form(document["anchor"])
+
+
+def _values(document: dict[str, Any]) -> str:
+    """Every value is one that all readers of JSON take for the same."""
+    if _depth(document) > DEEPEST:
+        return "It is nested too deep."
+    if has_float(document):
+        return "A receipt holds no floats."
+    canonical_bytes(document)
+    return ""
+
+
+def _anchor_form(anchor: dict[str, Any] | None) -> str:
+    if anchor is None:
+        return ""
+    if not isinstance(anchor, dict) or not set(anchor) >= ANCHOR:
+        return "Its anchor does not have the members of one."
+    if anchor["trust"] not in TRUST or anchor["finality"] not in FINALITY:
+        return "Unknown trust or finality."
+    is_listed = isinstance(anchor["proof"], list) and type(anchor["count"]) is int
+    return "" if is_listed else "The proof is no list or the count no number."
+
+
+def _depth(value: object, level: int = 1) -> int:
+    """How many levels a value has, as far as one more than a receipt may have."""
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    if level > DEEPEST:
+        return level
+    return max((_depth(one, level + 1) for one in inner), default=level)
 
 
 def _hash(document: dict[str, Any]) -> str:
@@ -121,6 +161,8 @@ def _checkpoint(document: dict[str, Any]) -> str:
     if anchor is None:
         return ""
     seal = anchor["checkpoint"]
+    if seal["format"] != SEAL_FORMAT or seal["kind"] not in SEALED_AS:
+        return "The checkpoint is none of a batch or block."
     if seal["root"] != anchor["root"] or seal["count"] != anchor["count"]:
         return "The checkpoint seals another root."
     is_good = seal["signer"] == document["signer"] and is_signed(seal)

@@ -12,6 +12,12 @@ from backend.proofs.canonical import canonical_bytes
 
 ED25519_PUB = b"\xed\x01"  # multicodec prefix of did:key
 SIGNATURE_BYTES = 64
+DID_LETTERS = 56  # of the did:key of an Ed25519 key, in its one spelling
+FIELD = 2**255 - 19
+# Points of small order, by their y: for such a key everybody can sign everything.
+# Source: libsodium, ge25519_has_small_order.
+_ORDER_8 = 0x5FC536D880238B13933C6D305ACDFD5F098EFF289F4C345B027B2C28F95E826
+SMALL_ORDER = frozenset({0, 1, FIELD - 1, _ORDER_8, FIELD - _ORDER_8})
 
 
 def did_of(key: Ed25519PrivateKey) -> str:
@@ -26,12 +32,16 @@ def public_key_of(did: str) -> Ed25519PublicKey:
     Raises:
         ValueError: If it names no Ed25519 key.
     """
-    if not did.startswith("did:key:z"):
-        raise ValueError("The signer is no did:key.")
+    if not did.startswith("did:key:z") or len(did) != DID_LETTERS:
+        raise ValueError("The signer is no did:key of an Ed25519 key.")
     raw = base58.b58decode(did.removeprefix("did:key:z"))
     if not raw.startswith(ED25519_PUB):
         raise ValueError("The signer's key is no Ed25519 key.")
-    return Ed25519PublicKey.from_public_bytes(raw.removeprefix(ED25519_PUB))
+    public = raw.removeprefix(ED25519_PUB)
+    y = int.from_bytes(public, "little") % 2**255  # without the sign of x
+    if y >= FIELD or y in SMALL_ORDER:
+        raise ValueError("The signer's key is not one that only its holder can sign with.")
+    return Ed25519PublicKey.from_public_bytes(public)
 
 
 def signed(document: dict[str, Any], key: Ed25519PrivateKey) -> dict[str, Any]:

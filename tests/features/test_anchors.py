@@ -429,6 +429,31 @@ def test_a_receipt_that_was_altered_is_not_verified(sqlite_house: House, change:
     assert [one for one in answer.json()["checks"] if not one["passed"] and one["detail"]]
 
 
+def test_a_receipt_that_readers_understand_differently_is_not_verified(
+    sqlite_house: House,
+) -> None:
+    house = sqlite_house
+    house.site()
+    session_id = finished(house)
+    house.settle()
+    text = house.get(f"/sessions/{session_id}/receipt").text
+    twins = text.replace('"salt":', '"salt":"0x00","salt":')
+    broken = text.replace('"anchor":null', r'"anchor":{"trust":"\ud800"}')
+
+    def _verdict(body: str) -> Any:
+        headers = {"Content-Type": "application/json"}
+        answer = house.client.post("/api/v1/anchors/verify", content=body, headers=headers)
+        assert answer.status_code == 200, answer.text
+        return answer.json()
+
+    verdicts = [_verdict(f'{{"receipt":{one}}}') for one in (text, twins, broken)]
+    verdicts.append(_verdict(f'{{"receipt":{twins},"receipt":{text}}}'))
+
+    assert [one["verified"] for one in verdicts] == [True, False, False, False]
+    assert [one["checks"][0]["name"] for one in verdicts] == ["form"] * 4
+    assert verdicts[1]["checks"][0]["detail"] == "A member comes twice."
+
+
 def test_only_our_signature_is_verified_unless_another_is_asked_for(sqlite_house: House) -> None:
     house, key = sqlite_house, Ed25519PrivateKey.generate()
     kind = Kind.MODEL

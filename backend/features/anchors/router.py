@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Path, Query, Request, Response
+from fastapi import APIRouter, Depends, Path, Query, Request, Response
 
 from backend.components import CurrentParts, ReadDb
 from backend.features.anchors import queries, service, telling, views, wiring
@@ -49,6 +49,14 @@ BatchId = Annotated[str, Path(max_length=40, pattern=PRINTABLE, examples=[BATCH_
 Name = Annotated[
     str, Query(max_length=120, pattern=PRINTABLE, examples=[SESSION_ID], description="Its id")
 ]
+
+
+async def _said(request: Request) -> bytes:
+    """The body as it came: what is read of it no longer shows a member that came twice."""
+    return await request.body()
+
+
+Said = Annotated[bytes, Depends(_said)]
 
 
 @router.get(
@@ -99,10 +107,13 @@ def _number_in(cursor: str | None, request: Request) -> str | None:
     dependencies=[LOOKING],
     responses=described(*REFUSED, IssuerKeyMissing),
 )
-def verify_receipt(asked: ReceiptToVerify, parts: CurrentParts) -> ReceiptVerdict:
-    """Check hash, inclusion, checkpoint and signature; the receipt alone decides."""
+def verify_receipt(asked: ReceiptToVerify, said: Said, parts: CurrentParts) -> ReceiptVerdict:
+    """Check form, hash, inclusion, checkpoint and signature; the receipt alone decides.
+
+    The order of its members does not count here; the one-file verifier checks the very bytes.
+    """
     signer = asked.signer or did_of(wiring.receipt_key(parts))
-    return service.verdict_on(asked.receipt, signer=signer)
+    return service.verdict_on(asked.receipt, said=said, signer=signer)
 
 
 @router.get(

@@ -242,4 +242,6 @@ class ReceiptVerdict(BaseModel):
 
     verified: bool
     checks: list[CheckView]
-    trust: str | None = Field(description="What the receipt says about its chain; null if pending")
+    trust: str | None = Field(
+        description="What a good receipt says about its chain; null if pending"
+    )

@@ -18,7 +18,7 @@ from backend.features.credentials.holder import Holder
 from backend.features.sessions.models import ChargingSession
 from backend.problems import NotFound, Problem
 from backend.proofs import receipts
-from backend.proofs.canonical import canonical_bytes, item_id
+from backend.proofs.canonical import canonical_bytes, has_twins, item_id
 from backend.proofs.merkle import DOMAIN, Kind
 
 
@@ -139,15 +139,23 @@ def require_block(db: Session, number: int) -> AnchorBatch:
     return found[0]
 
 
-def verdict_on(document: dict[str, Any], *, signer: str) -> ReceiptVerdict:
-    """Check a receipt by itself; nothing is looked up."""
+def verdict_on(document: dict[str, Any], *, said: bytes, signer: str) -> ReceiptVerdict:
+    """Check a receipt by itself; nothing is looked up.
+
+    Args:
+        document: The receipt as it was understood.
+        said: The request that it came in.
+        signer: The did:key that must have signed it.
+    """
     checks = receipts.verify(document, signer=signer)
-    anchor = document.get("anchor")
-    trust = anchor.get("trust") if isinstance(anchor, dict) else None
+    if has_twins(said):
+        checks = [receipts.Check("form", passed=False, detail="A member comes twice.")]
+    is_good = all(one.passed for one in checks)
+    anchor = document["anchor"] if is_good else None
     return ReceiptVerdict(
-        verified=all(one.passed for one in checks),
+        verified=is_good,
         checks=[CheckView(name=one.name, passed=one.passed, detail=one.detail) for one in checks],
-        trust=trust if isinstance(trust, str) else None,
+        trust=anchor["trust"] if anchor else None,
     )
 
 
