@@ -36,6 +36,7 @@ day and the week that end 24 hours before.
 
 DAY_H, WEEK_DAYS = 24, 7
 DAYS_BACK = 56
+SETTLED_H, LEAST_ROWS = 14 * DAY_H, 7 * DAY_H
 SCALE_QUANTILE = 0.98
 SATURDAY = 5
 
@@ -94,6 +95,8 @@ def hourly_examples(
 ) -> Examples:
     """Examples of a series, split in time: train, then holdout, then test.
 
+    The first two weeks only lend their energies to later rows, if a week to train on is left.
+
     Args:
         energy_kwh: Energy of consecutive hours, NaN where unknown, shape (hours,).
         start: Beginning of the first hour, timezone-aware.
@@ -113,7 +116,11 @@ def hourly_examples(
     first, second = np.searchsorted(hours, [until_holdout, until_test])
     if not first or first == second:
         raise TooFewExamples(f"{len(series)} hours leave {first} rows to train on")
-    return Examples(rows[:first], rows[first:second], rows[second:], scale)
+    # The usual of a site's first days is that of two or three days: how hours differ from it is
+    # noise, and said nothing of later hours. Who has little more trains on it all the same.
+    settled = int(np.searchsorted(hours, SETTLED_H))
+    begin = settled if first - settled >= LEAST_ROWS else 0
+    return Examples(rows[begin:first], rows[first:second], rows[second:], scale)
 
 
 def scale_of(energy_kwh: Series) -> float:

@@ -198,7 +198,7 @@ def test_a_secure_round_that_was_killed_comes_to_the_same_model(house: House, st
 
 
 def test_cells_judge_their_means_and_leave_a_liars_cell_out(house: House) -> None:
-    names = add_sites(house, 12)
+    names = add_sites(house, 12, days=42)
     data = examples(house)
     data = {**data, "site_0": upside_down(data["site_0"])}
 

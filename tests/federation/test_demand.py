@@ -85,8 +85,19 @@ def test_training_holdout_and_test_follow_each_other_in_time() -> None:
     hours = [
         (part.y + part.usual) * found.scale_kwh for part in (found.train, found.holdout, found.test)
     ]
-    np.testing.assert_allclose(np.concatenate(hours), energy[24:], rtol=1e-5)
-    assert (len(found.train), len(found.holdout), len(found.test)) == (24 * 35 - 24, 120, 240)
+    np.testing.assert_allclose(np.concatenate(hours), energy[24 * 14 :], rtol=1e-5)
+    assert (len(found.train), len(found.holdout), len(found.test)) == (24 * 21, 120, 240)
+
+
+@pytest.mark.parametrize(("days", "rows"), [(7, 24 * 5), (21, 24 * 19), (22, 24 * 7)])
+def test_a_young_site_trains_on_its_first_days_too_if_it_has_little_else(
+    days: int, rows: int
+) -> None:
+    energy = np.random.default_rng(1).uniform(1, 2, 24 * days)
+
+    found = hourly_examples(energy, START, timezone="UTC", holdout_share=1 / days)
+
+    assert len(found.train) == rows
 
 
 def test_the_scale_is_learned_from_what_is_trained_on_alone() -> None:
@@ -100,11 +111,11 @@ def test_the_scale_is_learned_from_what_is_trained_on_alone() -> None:
 
 def test_unknown_hours_are_neither_examples_nor_inputs() -> None:
     energy = np.random.default_rng(1).uniform(1, 2, 24 * 30)
-    energy[24 * 10 : 24 * 12] = np.nan
+    energy[24 * 16 : 24 * 18] = np.nan
 
     found = hourly_examples(energy, START, timezone="UTC")
 
-    assert len(found.train) + len(found.holdout) == 24 * 27  # without the first day and the gap
+    assert len(found.train) + len(found.holdout) == 24 * 14  # without two weeks and the gap
     assert np.isfinite(found.train.x).all()
     assert np.isfinite(found.holdout.x).all()
 
