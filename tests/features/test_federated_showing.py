@@ -4,17 +4,19 @@ import csv
 import json
 import re
 from collections.abc import Iterator
-from datetime import UTC
+from datetime import UTC, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import update
 from typer.testing import CliRunner
 
 from backend.cli import app
 from backend.edge.proofs import Pass
 from backend.edge.series import DataRefused, hours_in
 from backend.features.federated.finishing import convergence
+from backend.features.forecasts.models import DemandInterval
 from backend.settings import read_settings
 from tests.conftest import House, house_on
 from tests.features.federated_sites import (
@@ -64,7 +66,20 @@ def test_a_site_without_a_past_cannot_play_the_newcomer(house: House) -> None:
     unknown = house.get("/federated/newcomer?site_id=nowhere")
 
     assert (too_long.status_code, too_long.json()["code"]) == (409, "site_too_young")
-    assert (unknown.status_code, unknown.json()["code"]) == (409, "too_few_participants")
+    assert (unknown.status_code, unknown.json()["code"]) == (409, "site_too_young")
+    assert unknown.json()["detail"] == "nowhere has no two weeks of history here."
+
+
+def test_a_site_whose_history_is_not_known_yet_does_not_teach_a_newcomer(house: House) -> None:
+    add_sites(house, 5)
+    later = house.clock.now() + timedelta(days=1)
+    with house.parts.database.transaction() as db:
+        unknown = update(DemandInterval).where(DemandInterval.site_id == "site_1")
+        db.execute(unknown.values(available_at=later))
+
+    seen = house.get("/federated/newcomer?site_id=site_2")
+
+    assert seen.status_code == 200
 
 
 def test_an_experiment_is_drawn_and_exported_from_the_command_line(
@@ -77,8 +92,19 @@ def test_an_experiment_is_drawn_and_exported_from_the_command_line(
     table = run("federated", "export", "drawn", "--out", tmp_path / "x.csv")
     whole = run("federated", "export", "drawn", "--out", tmp_path / "x.json")
     unknown = run("plot", "federated", "nothing")
+    nowhere = run("federated", "export", "drawn", "--out", tmp_path / "no" / "x.csv")
+    formless = [
+        run(*words, "drawn", "--out", tmp_path / "x.xls")
+        for words in (("plot", "federated"), ("federated", "export"))
+    ]
 
     assert [one.exit_code for one in (drawn, table, whole, unknown)] == [0, 0, 0, 2]
+    assert [one.exit_code for one in (nowhere, *formless)] == [2, 2, 2]
+    assert "cannot be written: No such file or directory." in nowhere.stderr
+    assert [one.stderr for one in formless] == [
+        "x.xls has to end in .png or .svg.\n",
+        "x.xls has to end in .csv or .json.\n",
+    ]
     assert (tmp_path / "x.png").read_bytes().startswith(b"\x89PNG")
     rows = list(csv.DictReader((tmp_path / "x.csv").read_text().splitlines()))
     assert [float(row["r2"]) for row in rows] == [one["r2"] for one in seen["rounds"]]

@@ -1,7 +1,7 @@
 """`python -m backend federated …` and `plot federated`: experiments, and a site that is new."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from backend.features.federated.models import FederatedExperiment
 
 app = typer.Typer(no_args_is_help=True, help="Federated rounds.")
+PICTURES = ("png", "svg")
 ExperimentName = Annotated[str, typer.Argument(help="Id of the experiment")]
 
 
@@ -44,13 +45,14 @@ def export(
     """Write an experiment's figures to a file."""
     from backend.features.federated import exports, views  # noqa: PLC0415 - slow to load
 
+    form = form_of(out, ("csv", "json"))
     with open_database() as database, database.reading() as db:
         row = _found(database, experiment)
-        if out.suffix == ".csv":
+        if form == "csv":
             text = exports.curve_csv(db, experiment)
         else:
             text = views.experiment_view(db, row).model_dump_json(indent=2) + "\n"
-    out.write_text(text, encoding="utf-8")
+    write(out, text.encode())
     typer.echo(f"Written to {out}.")
 
 
@@ -63,14 +65,12 @@ def plot_federated(
     """Draw an experiment: what was learned, who took part, what it took."""
     from backend.features.federated import plots, views  # noqa: PLC0415 - slow to load
 
+    form = form_of(out, PICTURES)
     with open_database() as database, database.reading() as db:
         row = _found(database, experiment)
         view = views.experiment_view(db, row)
     title = f"{view.id}: {view.terms['strategy']}, {view.engine}, {len(view.rounds)} rounds"
-    image = plots.plot(
-        view.rounds, view.summary or {}, title=title, image_format=out.suffix.lstrip(".") or "png"
-    )
-    out.write_bytes(image)
+    write(out, plots.plot(view.rounds, view.summary or {}, title=title, image_format=form))
     typer.echo(f"Drawn in {out}.")
 
 
@@ -99,6 +99,22 @@ def _found(database: "Database", experiment: str) -> "FederatedExperiment":
     if row is None:
         _stop(f"There is no experiment {experiment}.")
     return row
+
+
+def form_of(out: Path, forms: Sequence[str]) -> str:
+    """The form that a file's name asks for; ends the command if it is none of these."""
+    form = out.suffix.removeprefix(".").lower()
+    if form not in forms:
+        _stop(f"{out.name} has to end in .{' or .'.join(forms)}.")
+    return form
+
+
+def write(out: Path, content: bytes) -> None:
+    """Write a file; ends the command if that cannot be done."""
+    try:
+        out.write_bytes(content)
+    except OSError as failure:
+        _stop(f"{out} cannot be written: {failure.strerror}.")
 
 
 def _stop(message: str) -> NoReturn:

@@ -6,7 +6,7 @@ hidden from it. What is learned, checked, signed and anchored is the same as wit
 
 import hashlib
 import hmac
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 
 import structlog
@@ -34,6 +34,7 @@ from backend.federation.statements import (
     hash_of_update,
 )
 from backend.federation.tasks import ScoreAnswer, TrainAnswer
+from backend.forecasting.history import SiteHistory
 
 log = structlog.get_logger("tasco.federated")
 LEAST_HISTORY = timedelta(days=14)
@@ -53,6 +54,11 @@ def examples_by_site(database: Database, *, now: datetime) -> dict[str, Examples
     """The examples of every site that has enough, up to a moment."""
     with database.reading() as db:
         histories = [history_of(db, site, until=now) for site in sites_with_history(db)]
+    return examples_of(histories)
+
+
+def examples_of(histories: Iterable[SiteHistory]) -> dict[str, Examples]:
+    """The examples of each history that has enough, by site."""
     found: dict[str, Examples] = {}
     for one in histories:
         try:

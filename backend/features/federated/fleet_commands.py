@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from backend.features.federated.commands import open_database
+from backend.features.federated.commands import PICTURES, form_of, open_database, write
 
 
 def plot_fleet(
@@ -17,10 +17,11 @@ def plot_fleet(
     """Draw the accuracy of a simulated fleet by round, with its baselines."""
     from backend.features.federated import fleet_plots, fleet_service  # noqa: PLC0415 - slow
 
+    form = form_of(out, PICTURES)
     with open_database() as database, database.reading() as db:
         result = fleet_service.result_of(db, run)
     if result is None:
         typer.echo("There is no such run.", err=True)
         raise typer.Exit(code=2)
-    out.write_bytes(fleet_plots.plot(result, image_format=out.suffix.lstrip(".") or "png"))
+    write(out, fleet_plots.plot(result, image_format=form))
     typer.echo(f"Drawn in {out}.")

@@ -158,14 +158,10 @@ def side_by_side(found: Found, site_id: str | None, *, history_days: int) -> New
     """
     by_id = {one.site_id: one for one in found.histories}
     name = site_id or max(by_id, default="")
-    others = {
-        one.site_id: hourly_examples(
-            one.energy_kwh, one.start, timezone=one.timezone, country=one.country
-        )
-        for one in found.histories
-        if one.site_id != name
-    }
-    if name not in by_id or len(others) < FEWEST_OTHERS:
+    others = embedded.examples_of(one for one in found.histories if one.site_id != name)
+    if by_id and name not in by_id:
+        raise SiteTooYoung(f"{name} has no two weeks of history here.")
+    if len(others) < FEWEST_OTHERS:
         raise TooFewParticipants(
             f"There are {len(others)} other sites with history; {FEWEST_OTHERS} are needed."
         )
