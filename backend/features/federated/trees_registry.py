@@ -122,18 +122,30 @@ def register(
 
 
 def require_result(db: Session, run_id: str, *, artifacts: ArtifactFiles) -> TreesRunResult:
-    """What came of a run, from the files of its model if they are what was registered.
+    """What came of a run, as the files of its model say.
 
     Raises:
         TreesRunNotFound: If there is none.
-        WeightsAltered: If the files are others.
+        WeightsAltered: If the files are not what was registered.
     """
+    version, files = _require(db, run_id, artifacts)
+    said = json.loads(files[RESULT_FILE])
+    return TreesRunResult.model_validate({**said, "artefact_sha256": version.sha256})
+
+
+def require_model(db: Session, run_id: str, *, artifacts: ArtifactFiles) -> tuple[str, str]:
+    """The model of a run as LightGBM reads it, and the hash of its content; fails as the result."""
+    version, files = _require(db, run_id, artifacts)
+    return files[LIGHTGBM_FILE], version.content_hash or ""
+
+
+def _require(
+    db: Session, run_id: str, artifacts: ArtifactFiles
+) -> tuple[ModelVersion, dict[str, str]]:
     version = db.get(ModelVersion, run_id)
     if version is None or version.kind not in KINDS.values():
         raise TreesRunNotFound
     try:
-        files = artifacts.read(version.path, sha256=version.sha256)
+        return version, artifacts.read(version.path, sha256=version.sha256)
     except (FileNotFoundError, ArtifactAltered) as error:
         raise WeightsAltered(f"The files of {run_id} are not what was registered.") from error
-    said = json.loads(files[RESULT_FILE])
-    return TreesRunResult.model_validate({**said, "artefact_sha256": version.sha256})

@@ -3,6 +3,7 @@
 from typing import Annotated
 
 from fastapi import APIRouter, Path
+from fastapi.responses import PlainTextResponse
 
 from backend.components import CurrentParts, ReadDb
 from backend.features.credentials.holder import CurrentHolder, NotAllowed, NotAuthenticated, allow
@@ -19,6 +20,7 @@ from backend.units import PRINTABLE
 
 router = APIRouter(tags=["federated"], route_class=Route)
 REFUSED = (NotAuthenticated, NotAllowed)
+LOOKING = allow("operator", "auditor", "participant")
 RunId = Annotated[
     str, Path(max_length=40, pattern=PRINTABLE, examples=["trr_01KAF0000000000000000000"])
 ]
@@ -75,9 +77,25 @@ def train_trees(
 @router.get(
     "/federated/trees/runs/{run_id}",
     summary="What came of a run of trees",
-    dependencies=[allow("operator", "auditor", "participant")],
+    dependencies=[LOOKING],
     responses=described(*REFUSED, TreesRunNotFound, WeightsAltered),
 )
 def get_trees_run(run_id: RunId, db: ReadDb, parts: CurrentParts) -> TreesRunResult:
     """A run that came to a model: figures of each participant, verdicts of each round, hashes."""
     return trees_registry.require_result(db, run_id, artifacts=parts.artifacts)
+
+
+@router.get(
+    "/federated/trees/runs/{run_id}/model",
+    summary="The model of a run of trees",
+    dependencies=[LOOKING],
+    response_class=PlainTextResponse,
+    responses={
+        200: {"description": "Text of LightGBM; `Tasco-Content-Hash` is what was registered"},
+        **described(*REFUSED, TreesRunNotFound, WeightsAltered),
+    },
+)
+def get_trees_model(run_id: RunId, db: ReadDb, parts: CurrentParts) -> PlainTextResponse:
+    """Give all trees as one model, whose answers are log-odds, or points to add to the guess."""
+    text, content_hash = trees_registry.require_model(db, run_id, artifacts=parts.artifacts)
+    return PlainTextResponse(text, headers={"Tasco-Content-Hash": content_hash})
