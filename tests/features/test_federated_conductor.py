@@ -204,6 +204,18 @@ def test_private_training_is_accounted_and_ends_when_the_budget_is_spent(house: 
     assert (experiment.summary or {})["privacy_unit"].startswith("example")
 
 
+def test_what_was_sent_without_noise_stands_beside_every_later_epsilon(house: House) -> None:
+    privacy: dict[str, Any] = {"clip_norm": 1.0, "noise_multiplier": 4.0, "max_epsilon": 9.0}
+
+    _, before = _conducted(house, lambda one: one, num_rounds=1, privacy=privacy)
+    _conducted(house, lambda one: one, num_rounds=2)
+    _, after = _conducted(house, lambda one: one, num_rounds=1, privacy=privacy)
+
+    figures = [rows[0].metrics or {} for rows in (before, after)]
+    assert [one["updates_without_noise"] for one in figures] == [0, 2]
+    assert figures[1]["epsilon"] > figures[0]["epsilon"] > 0
+
+
 def test_of_two_conductors_one_gets_on(house: House) -> None:
     parts = house.parts
     experiment_id = service.start(parts, RoundsNew(num_rounds=1), holder=DEMO_HOLDER)

@@ -16,6 +16,7 @@ from backend.federation.reputation import Failure, Reputation
 
 SUSPENDED = "suspended"
 FAILURES, LEDGERS, EXAMPLES = "failures", "privacy", "num_examples"
+UNPROTECTED = "updates_without_noise"
 
 
 def note_verdicts(
@@ -52,11 +53,17 @@ def _failures(row: FederatedParticipant) -> tuple[Failure, ...]:
 def spend(db: Session, terms: Terms, name: str, num_examples: int) -> None:
     """Enter what an update cost its site, in the transaction that stores it.
 
+    One that is sent without noise is counted: no epsilon of the others bounds what it says.
+
     Raises:
         BudgetExhausted: If the site's budget does not allow it; nothing is spent then.
     """
     row = db.get(FederatedParticipant, (name, terms.engine))
-    if row is None or terms.privacy is None:
+    if row is None:
+        return
+    if terms.privacy is None:
+        count = row.standing.get(UNPROTECTED, 0) + 1
+        row.standing = {**row.standing, UNPROTECTED: count}
         return
     ledger = _ledger(row, terms, num_examples).spend(terms.settings, examples=num_examples)
     ledgers = {**row.standing.get(LEDGERS, {}), terms.family: ledger.to_json()}
@@ -99,11 +106,12 @@ def _is_exhausted(row: FederatedParticipant, terms: Terms) -> bool:
 
 
 def privacy_figures(db: Session, terms: Terms, names: Collection[str]) -> dict[str, Any]:
-    """The largest epsilon of these participants, with the delta it holds for."""
+    """The largest epsilon of these participants, with delta and what it does not cover."""
     if terms.privacy is None:
         return {}
-    rows = [db.get(FederatedParticipant, (name, terms.engine)) for name in names]
-    stored = [row.standing.get(LEDGERS, {}).get(terms.family) for row in rows if row is not None]
+    found = [db.get(FederatedParticipant, (name, terms.engine)) for name in names]
+    standings = [row.standing for row in found if row is not None]
+    stored = [one.get(LEDGERS, {}).get(terms.family) for one in standings]
     ledgers = [PrivacyLedger.from_json(one) for one in stored if one is not None]
     if not ledgers:
         return {}
@@ -113,4 +121,5 @@ def privacy_figures(db: Session, terms: Terms, names: Collection[str]) -> dict[s
         "delta": worst.delta,
         "privacy_unit": worst.privacy_unit,
         "epsilon_by_site": {one.site_id: round(one.epsilon, 4) for one in ledgers},
+        UNPROTECTED: max(int(one.get(UNPROTECTED, 0)) for one in standings),
     }
