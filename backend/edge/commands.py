@@ -138,7 +138,7 @@ def fetch_model(
 ) -> None:
     """Fetch the model that sites learned together; refuse it if it is not the registered one."""
     from backend.edge.asking import ServiceAway  # noqa: PLC0415 - slow to load
-    from backend.edge.learning import TaskRefused, fetch_model  # noqa: PLC0415
+    from backend.edge.models import ModelRefused, fetch_model  # noqa: PLC0415
     from backend.edge.proofs import KeyRefused, Pass  # noqa: PLC0415
 
     if (key is None) != (token is None):
@@ -146,7 +146,7 @@ def fetch_model(
     try:
         holder = Pass.of_files(key=key, token=token) if key and token else None
         data = fetch_model(url, sha256=sha256, holder=holder)
-    except (KeyRefused, ServiceAway, TaskRefused) as refused:
+    except (KeyRefused, ServiceAway, ModelRefused) as refused:
         _stop(str(refused))
     out.write_bytes(data)
     typer.echo(f"{len(data)} bytes in {out}.")

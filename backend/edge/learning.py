@@ -17,8 +17,8 @@ from backend.edge.asking import Ask, Reply, ServiceAway, ask_over_http, told
 from backend.edge.proofs import Pass
 from backend.edge.signing import did_of, noise_key_of, signed
 from backend.federation.demand import Examples
-from backend.federation.networks import FAMILIES, shapes
-from backend.federation.participant import score, train
+from backend.federation.networks import shapes
+from backend.federation.participant import loss, r2, score, train
 from backend.federation.statements import LIFETIME_S, Statement, hash_of_scores, hash_of_update
 from backend.federation.tasks import ScoreTask, TrainSettings, TrainTask
 from backend.federation.weights import Weights, WeightsRefused, content_hash, from_npz, to_npz
@@ -93,7 +93,8 @@ class Gateway:
         task = self._task()
         if task is None:
             return False
-        sent = self._train(task) if task["kind"] == "train" else self._score(task)
+        answers = {"train": self._train, "score": self._score, "judge": self._judge}
+        sent = answers[task["kind"]](task)
         if sent.status != HTTPStatus.OK:
             done.refused.append(str(sent.json().get("code", sent.status)))
         elif task["kind"] == "train":
@@ -125,6 +126,16 @@ class Gateway:
         statement = self._statement(task, "scores", hash_of_scores(gains), 0, {})
         body = json.dumps({"gains": gains}).encode()
         return self._deliver(task, "scores", body, statement=statement, kind="application/json")
+
+    def _judge(self, task: Mapping[str, Any]) -> Reply:
+        weights, rows = _model(task, self.site_id), self.examples.holdout
+        figures = {
+            "loss": loss(task["family"], weights, rows),
+            "r2": r2(task["family"], weights, rows),
+        }
+        statement = self._statement(task, "scores", hash_of_scores(figures), 0, {})
+        body, kind = json.dumps(figures).encode(), "application/json"
+        return self._deliver(task, "judgement", body, statement=statement, kind=kind)
 
     def _statement(
         self,
@@ -216,38 +227,6 @@ def score_task_of(said: Mapping[str, Any], site_id: str) -> ScoreTask:
         parent_hash=said["parent_sha256"],
         candidates=candidates,
     )
-
-
-def fetch_model(
-    url: str, *, sha256: str, holder: Pass | None = None, ask: Ask = ask_over_http
-) -> bytes:
-    """The accepted model as npz, if it is the registered one.
-
-    Args:
-        url: Address of the service, as it calls itself.
-        sha256: Content hash as it was registered, best known from somebody else.
-        holder: Who asks; None where nobody wants to know.
-        ask: How the request is sent.
-
-    Raises:
-        ServiceAway: If the service does not give one.
-        TaskRefused: If it is another.
-    """
-    address = f"{url.rstrip('/')}{API}/model"
-    proof = holder.headers(method="GET", url=address, now=_now()) if holder else {}
-    reply = ask("GET", f"{address}?format=npz", None, proof)
-    if reply.status != HTTPStatus.OK:
-        raise ServiceAway(told(reply))
-    if not any(_is_model(reply.body, family, sha256) for family in FAMILIES):
-        raise TaskRefused("the model is not the one whose hash was registered")
-    return reply.body
-
-
-def _is_model(data: bytes, family: str, sha256: str) -> bool:
-    try:
-        return content_hash(from_npz(data, shapes(family))) == sha256
-    except WeightsRefused:
-        return False
 
 
 def _model(said: Mapping[str, Any], site_id: str) -> Weights:

@@ -69,7 +69,7 @@ GET    /federated/trees/runs/.*                     oap
 GET    /federated/rounds/.*/task                    p
 POST   /federated/participants/.*/reinstate         o
 DELETE /federated/participants/.*                   op
-POST   /federated/(participants|rounds/.*/(updates|scores))   p
+POST   /federated/(participants|rounds/.*/(updates|scores|judgement))   p
 POST   /federated/rounds                            o
 GET    /federated/newcomer                          oa
 GET    /federated/(rounds|experiments|participants|model).*   oap
@@ -176,7 +176,7 @@ ASKING = (
     "/demo/.*",
     "/federated/fleet/decide",
     "/federated/participants/.*",  # itself, out of it
-    "/federated/(participants|rounds/.*/(updates|scores))",  # theirs to send; rounds judge it
+    "/federated/(participants|rounds/.*/(updates|scores|judgement))",  # theirs to send; rounds judge it
 )
 
 

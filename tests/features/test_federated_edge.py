@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from backend.edge.learning import Gateway, TaskRefused, fetch_model, train_task_of
+from backend.edge.learning import Gateway, TaskRefused, train_task_of
+from backend.edge.models import ModelRefused, fetch_model
 from backend.edge.signing import did_of, signed
 from backend.features.federated.models import FederatedParticipant
 from backend.federation.networks import shapes
@@ -40,6 +41,8 @@ def test_gateways_come_to_the_same_model_as_the_embedded_engine(house: House) ->
         there = experiment(house, train(house, engine="edge"))
 
     assert there["model_sha256"] == here["model_sha256"]
+    for name in ("final_loss", "final_r2"):  # gateways judge the last model, too
+        assert there["summary"][name] == pytest.approx(here["summary"][name], abs=1e-12)
     assert (here["keys_held_by"], there["keys_held_by"]) == ("service", "participants")
     detail = house.get(f"{ROUNDS}/{house.get(ROUNDS).json()['data'][0]['id']}").json()
     assert [one["verdict"] for one in detail["updates"]].count(None) == 0
@@ -349,7 +352,7 @@ def test_a_gateway_takes_the_registered_model_and_no_other(house: House) -> None
     data = fetch_model("http://testserver", sha256=sha256, ask=ask)
 
     assert content_hash(from_npz(data, shapes("mlp"))) == sha256
-    with pytest.raises(TaskRefused, match="not the one"):
+    with pytest.raises(ModelRefused, match="not the one"):
         fetch_model("http://testserver", sha256="0" * 64, ask=ask)
 
 

@@ -63,7 +63,7 @@ class DatabaseExchange:
 
     def _is_in_round(self, task: Task) -> bool:
         with self._database.reading() as db:
-            return _round_of(db, task) is not None
+            return _round_of(db, task) is not None or _judged(db, task) is not None
 
     def _found(self, tasks: Sequence[Task]) -> dict[str, Answer]:
         """The stored answers to these tasks, which are all of one round and kind."""
@@ -73,7 +73,7 @@ class DatabaseExchange:
         with self._database.reading() as db:
             current = _round_of(db, tasks[0])
             if current is None:
-                return {}
+                return _judged(db, tasks[0]) or {}
             if isinstance(tasks[0], TrainTask):
                 answers = _updates(db, current.id, tasks[0].family)
             elif isinstance(tasks[0], ScoreTask):
@@ -89,6 +89,18 @@ def _round_of(db: Session, task: Task) -> FederatedRound | None:
         FederatedRound.number == task.round_number,
     )
     return db.scalar(query)
+
+
+def _judged(db: Session, task: Task) -> dict[str, Answer] | None:
+    """What sites say of the model that an experiment ends with; None if nobody is asked."""
+    last = queries.last_round(db, task.experiment_id)
+    said = None if last is None else queries.judged_in(last)
+    if said is None:
+        return None
+    return {
+        name: TrainAnswer(name, {}, 1, {"received_loss": one["loss"], "received_r2": one["r2"]})
+        for name, one in said.items()
+    }
 
 
 def _updates(db: Session, round_id: str, family: str) -> list[Answer]:

@@ -15,7 +15,13 @@ from backend.adapters.federation.exchange import Exchange
 from backend.database import Database, new_id
 from backend.features.federated import judging, queries, registry, storing
 from backend.features.federated.arrows import Ledge
-from backend.features.federated.models import CLOSED, FAILED, FederatedExperiment, FederatedRound
+from backend.features.federated.models import (
+    CLOSED,
+    EDGE,
+    FAILED,
+    FederatedExperiment,
+    FederatedRound,
+)
 from backend.features.federated.terms import Terms
 from backend.federation.networks import INPUTS, predict
 from backend.federation.privacy import PRIVACY_UNIT
@@ -45,7 +51,7 @@ def finish(
         )
     if weights is None or experiment.model_sha256 is None:
         return _fail(at, rounds)
-    judged = _judge(exchange, at.terms, weights, experiment.model_sha256, rounds)
+    judged = _judge(at, exchange, weights, experiment.model_sha256, rounds)
     summary = _summary(at.terms, rounds, weights, judged)
     passed("judged")
     model_id = _reserve(at)
@@ -67,17 +73,17 @@ def give_up(database: Database, experiment_id: str, error: Exception, *, now: da
 
 
 def _judge(
+    at: Ledge,
     exchange: Exchange,
-    terms: Terms,
     weights: Weights,
     sha256: str,
     rounds: Sequence[FederatedRound],
 ) -> dict[str, float | None]:
-    """Median loss and R² of the last model; none where participants are only asked in rounds.
+    """Median loss and R² of the last model; none where nobody says anything.
 
     A task of no epochs is the question how the model does that it brings.
     """
-    names = rounds[-1].selected
+    names, terms = rounds[-1].selected, at.terms
     settings = replace(terms.settings, local_epochs=0)
     tasks = [
         TrainTask(
@@ -93,10 +99,20 @@ def _judge(
     ]
     if terms.privacy:
         return {}  # who trains privately says nothing of its own data
+    if terms.engine == EDGE:
+        _ask_gateways(at, rounds[-1].id)
     answers = exchange.ask(tasks, timeout_s=terms.deadline_s)
     said = [one.metrics for one in answers if isinstance(one, TrainAnswer)]
     loss, r2 = (judging.median(said, name) for name in judging.RECEIVED)
     return {"final_loss": loss, "final_r2": r2}
+
+
+def _ask_gateways(at: Ledge, round_id: str) -> None:
+    """Let gateways, which ask for their tasks themselves, find that there is one more."""
+    with at.step() as (db, _):
+        last = db.get_one(FederatedRound, round_id)
+        if queries.judged_in(last) is None:
+            last.protocol = {**(last.protocol or {}), queries.JUDGED: {}}
 
 
 def _summary(

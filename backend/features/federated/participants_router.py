@@ -17,9 +17,11 @@ from backend.features.federated.enrolling import (
 )
 from backend.features.federated.problems import RoundNotFound
 from backend.features.federated.receiving import CountImpossible, UpdateNotFinite
+from backend.features.federated.refusals import REFUSALS, UpdateTooLarge
 from backend.features.federated.schemas import (
     NAME,
     Engine,
+    JudgementNew,
     ParticipantNew,
     ParticipantsView,
     ParticipantView,
@@ -27,7 +29,7 @@ from backend.features.federated.schemas import (
     ScoresNew,
     TaskView,
 )
-from backend.features.federated.updating import REFUSALS, Letter, UpdateTooLarge
+from backend.features.federated.updating import Letter
 from backend.federation.statements import MAX_CHARACTERS
 from backend.idempotency import IdempotencyKeyReused, Route
 from backend.problems import described
@@ -193,3 +195,20 @@ def send_scores(
 ) -> Received:
     """Take what a member of the committee says of the candidates, signed."""
     return updating.receive_scores(parts, round_id, scores, Letter(statement, holder))
+
+
+@router.post(
+    "/federated/rounds/{round_id}/judgement",
+    summary="Judge the model",
+    dependencies=[TRAINING],
+    responses=described(*REFUSED, RoundNotFound, *REFUSALS),
+)
+def send_judgement(
+    round_id: RoundId,
+    judgement: JudgementNew,
+    statement: SignedStatement,
+    holder: CurrentHolder,
+    parts: CurrentParts,
+) -> Received:
+    """Take how the model that an experiment ends with does on a site's own holdout, signed."""
+    return updating.receive_judgement(parts, round_id, judgement, Letter(statement, holder))

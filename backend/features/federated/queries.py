@@ -20,6 +20,7 @@ from backend.features.federated.models import (
 )
 
 ACTIVE = "active"
+JUDGED = "judged"
 
 
 def running_on(db: Session, engine: str) -> str | None:
@@ -72,6 +73,18 @@ def open_round(db: Session, engine: str) -> FederatedRound | None:
         .where(FederatedExperiment.engine == engine, FederatedExperiment.state == RUNNING)
     )
     return db.scalar(query.order_by(FederatedRound.id.desc()).limit(1))
+
+
+def judged_in(current: FederatedRound) -> dict[str, dict[str, float]] | None:
+    """What sites say of the model that an experiment ends with; None while nobody is asked."""
+    found: dict[str, dict[str, float]] | None = (current.protocol or {}).get(JUDGED)
+    return found
+
+
+def last_round(db: Session, experiment_id: str) -> FederatedRound | None:
+    """The round of an experiment with the highest number."""
+    query = select(FederatedRound).where(FederatedRound.experiment_id == experiment_id)
+    return db.scalar(query.order_by(FederatedRound.number.desc()).limit(1))
 
 
 def participants(db: Session, engine: str | None = None) -> Sequence[FederatedParticipant]:

@@ -224,7 +224,7 @@ class ParticipantsView(BaseModel):
 class TaskView(BaseModel):
     """What a participant is asked to do now."""
 
-    kind: Literal["train", "score"]
+    kind: Literal["train", "score", "judge"]
     round_id: str
     experiment_id: str
     round_number: int
@@ -252,6 +252,15 @@ class ScoresNew(Body):
             json_schema_extra={"additionalProperties": False},
         ),
     ]
+
+
+class JudgementNew(Body):
+    """How an experiment's last model does on a site's own holdout."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"loss": 0.021, "r2": 0.64}]})
+
+    loss: Annotated[float, Field(ge=0, le=1e9)]
+    r2: Annotated[float, Field(ge=-1e9, le=1)]
 
 
 class Received(BaseModel):

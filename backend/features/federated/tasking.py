@@ -31,7 +31,7 @@ def task_for(db: Session, round_id: str, site_id: str, *, now: datetime) -> Task
     is_any = round_id == CURRENT
     current = queries.open_round(db, EDGE) if is_any else require_round(db, round_id)
     if current is None:
-        return None
+        return _judge(db, site_id, now)
     terms = Terms.of(db.get_one(FederatedExperiment, current.experiment_id))
     if current.state == COLLECTING and site_id in current.selected:
         sent = {one.participant for one in queries.updates_of(db, current.id)}
@@ -60,6 +60,22 @@ def _score(
     coded = {sent.hashes[name]: _coded(to_npz(delta)) for name, delta in wanted.items()}
     view = _view(db, current, terms, site_id, now)
     return view.model_copy(update={"kind": "score", "candidates": coded})
+
+
+def _judge(db: Session, site_id: str, now: datetime) -> TaskView | None:
+    """The question how the model does that an experiment ends with."""
+    experiment_id = queries.running_on(db, EDGE)
+    last = None if experiment_id is None else queries.last_round(db, experiment_id)
+    if last is None or site_id not in last.selected:
+        return None
+    judged = queries.judged_in(last)
+    if judged is None or site_id in judged:
+        return None
+    experiment = db.get_one(FederatedExperiment, last.experiment_id)
+    sha256 = str(experiment.model_sha256)
+    view = _view(db, last, Terms.of(experiment), site_id, now)
+    weights = _coded(storing.raw(db, sha256))
+    return view.model_copy(update={"kind": "judge", "parent_sha256": sha256, "weights": weights})
 
 
 def _view(

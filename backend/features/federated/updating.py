@@ -5,7 +5,6 @@ A refusal names its reason, is counted, and changes nothing else: the round goes
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from http import HTTPStatus
 
 from sqlalchemy.orm import Session
 
@@ -17,6 +16,7 @@ from backend.features.federated import arrows, enrolling, queries, receiving, st
 from backend.features.federated.models import (
     COLLECTING,
     EDGE,
+    RUNNING,
     VALIDATING,
     FederatedExperiment,
     FederatedParticipant,
@@ -28,7 +28,19 @@ from backend.features.federated.receiving import (
     UpdateNotFinite,
     UpdateRefused,
 )
-from backend.features.federated.schemas import Received, ScoresNew
+from backend.features.federated.refusals import (
+    NotSelected,
+    NotWhatWasSigned,
+    PrivacyBudgetSpent,
+    RoundOver,
+    SignedByAnother,
+    StaleUpdate,
+    StatementRefused,
+    Stranger,
+    UpdateRepeated,
+    UpdateTooLarge,
+)
+from backend.features.federated.schemas import JudgementNew, Received, ScoresNew
 from backend.features.federated.terms import Terms
 from backend.federation.privacy import BudgetExhausted
 from backend.federation.statements import (
@@ -46,80 +58,6 @@ from backend.federation.weights import WeightsRefused, from_npz
 
 SLACK = 4_096  # of an npz over its numbers
 NOT_FINITE = "not finite"
-
-
-class StatementRefused(UpdateRefused):
-    """The signed statement cannot be read, has expired or lies too far ahead."""
-
-    status = HTTPStatus.UNPROCESSABLE_ENTITY
-    fix = "Sign a fresh statement (docs/federated.md) with the enrolled key."
-
-
-class Stranger(UpdateRefused):
-    """Nobody of this DID takes part."""
-
-    status = HTTPStatus.FORBIDDEN
-    fix = "POST /federated/participants first."
-
-
-class SignedByAnother(UpdateRefused):
-    """The statement is not signed by the participant it names, or another sends it."""
-
-    status = HTTPStatus.FORBIDDEN
-    fix = "Sign with the key of the DID that is enrolled, and send with its token."
-
-
-class StaleUpdate(UpdateRefused):
-    """The statement is for another round or another model."""
-
-
-class RoundOver(UpdateRefused):
-    """The round does not take this any more, or not yet."""
-
-
-class NotSelected(UpdateRefused):
-    """The participant was not drawn for this."""
-
-    fix = "Wait for a round that draws this site."
-
-
-class UpdateRepeated(UpdateRefused):
-    """The participant has sent this already."""
-
-    fix = "Nothing: the first one counts."
-
-
-class NotWhatWasSigned(UpdateRefused):
-    """The content is not what the statement was signed for."""
-
-    status = HTTPStatus.UNPROCESSABLE_ENTITY
-
-
-class UpdateTooLarge(UpdateRefused):
-    """The body is larger than any update of this model."""
-
-    status = HTTPStatus.REQUEST_ENTITY_TOO_LARGE
-    fix = "Send the update of the model that the task names, uncompressed."
-
-
-class PrivacyBudgetSpent(UpdateRefused):
-    """The site has no privacy left to spend on this model."""
-
-    fix = "Stop training privately, or have the experiment allow a larger epsilon."
-
-
-REFUSALS = (
-    PrivacyBudgetSpent,
-    StatementRefused,
-    Stranger,
-    SignedByAnother,
-    StaleUpdate,
-    RoundOver,
-    NotSelected,
-    UpdateRepeated,
-    NotWhatWasSigned,
-    UpdateMalformed,
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,6 +146,37 @@ def receive_scores(parts: Parts, round_id: str, scores: ScoresNew, letter: Lette
     return _counted(parts, round_id, _take)
 
 
+def receive_judgement(
+    parts: Parts, round_id: str, judgement: JudgementNew, letter: Letter
+) -> Received:
+    """Keep how an experiment's last model does at a site.
+
+    Raises:
+        RoundNotFound: If there is no such round.
+        UpdateRefused: In one of its forms, saying what is wrong.
+    """
+
+    def _take(db: Session, current: FederatedRound) -> Received:
+        experiment = db.get_one(FederatedExperiment, current.experiment_id)
+        parent = str(experiment.model_sha256)
+        said, sender = _said(db, parts, current, letter, kind="scores", parent=parent)
+        judged = queries.judged_in(current)
+        if judged is None or experiment.state != RUNNING:
+            raise RoundOver("The experiment asks for no judgement.")
+        if sender.site_id not in current.selected:
+            raise NotSelected
+        if sender.site_id in judged:
+            raise UpdateRepeated
+        figures = judgement.model_dump()
+        if hash_of_scores(figures) != said.content_hash:
+            raise NotWhatWasSigned
+        whole = {**judged, sender.site_id: figures}
+        current.protocol = {**(current.protocol or {}), queries.JUDGED: whole}
+        return Received(round_id=round_id, participant=sender.site_id, sha256=said.content_hash)
+
+    return _counted(parts, round_id, _take)
+
+
 def _counted(
     parts: Parts, round_id: str, take: Callable[[Session, FederatedRound], Received]
 ) -> Received:
@@ -226,7 +195,13 @@ def _counted(
 
 
 def _said(
-    db: Session, parts: Parts, current: FederatedRound, letter: Letter, *, kind: str
+    db: Session,
+    parts: Parts,
+    current: FederatedRound,
+    letter: Letter,
+    *,
+    kind: str,
+    parent: str | None = None,
 ) -> tuple[Statement, FederatedParticipant]:
     """The statement, once it is clear that the participant it names made and sent it."""
     now = parts.clock.now()
@@ -239,7 +214,11 @@ def _said(
         raise SignedByAnother
     if not now.timestamp() < said.expires_at <= now.timestamp() + 2 * LIFETIME_S:
         raise StatementRefused("The statement has expired, or holds for too long.")
-    if (said.kind, said.round_id, said.parent_hash) != (kind, current.id, current.parent_sha256):
+    if (said.kind, said.round_id, said.parent_hash) != (
+        kind,
+        current.id,
+        parent or current.parent_sha256,
+    ):
         raise StaleUpdate
     return said, sender
 
