@@ -100,9 +100,16 @@ def join_rounds(
         float, typer.Option(min=0, help="End when nothing was asked for so long; 0 goes on")
     ] = 0.0,
     poll_s: Annotated[float, typer.Option(min=0.01, help="Seconds between questions")] = 2.0,
+    max_epsilon: Annotated[
+        float | None, typer.Option(min=0.001, help="Train with noise only, and no more than this")
+    ] = None,
+    ledger: Annotated[Path, typer.Option(help="File that holds what was spent of it")] = Path(
+        "privacy.json"
+    ),
 ) -> None:
     """Take part in federated rounds: train and score here, send signed updates, keep the data."""
     from backend.edge.asking import ServiceAway  # noqa: PLC0415 - slow to load
+    from backend.edge.budget import Budget  # noqa: PLC0415
     from backend.edge.learning import Gateway, take_part  # noqa: PLC0415
     from backend.edge.proofs import KeyRefused, Pass, key_in  # noqa: PLC0415
     from backend.edge.series import DataRefused, examples_in  # noqa: PLC0415
@@ -115,6 +122,7 @@ def join_rounds(
             examples=examples_in(data, series=series, timezone=timezone, country=country),
             holder=(lambda: Pass.of_files(key=key, token=token)) if token else None,
             did=did,
+            budget=Budget(ledger, site_id=site, max_epsilon=max_epsilon) if max_epsilon else None,
         )
         gateway.enrol()
         done = take_part(gateway, idle_s=idle_s, poll_s=poll_s, told_of=_complain)

@@ -14,6 +14,7 @@ from urllib.parse import quote
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from backend.edge.asking import Ask, Reply, ServiceAway, ask_over_http, told
+from backend.edge.budget import Budget, BudgetRefused
 from backend.edge.proofs import Pass
 from backend.edge.signing import did_of, noise_key_of, signed
 from backend.federation.demand import Examples
@@ -55,6 +56,7 @@ class Gateway:
         examples: Its data.
         holder: Gives token and proof of each request; None where nobody asks for them.
         did: Another DID whose key this is.
+        budget: The privacy that the site has left; None leaves it to the service's ledger.
         ask: How requests are sent.
         clock: Tells the time of a request.
     """
@@ -65,6 +67,7 @@ class Gateway:
     examples: Examples
     holder: Callable[[], Pass] | None = None
     did: str | None = None
+    budget: Budget | None = None
     ask: Ask = ask_over_http
     clock: Clock = _now
 
@@ -114,6 +117,8 @@ class Gateway:
 
     def _train(self, task: Mapping[str, Any]) -> Reply:
         mine, noise = train_task_of(task, self.site_id), noise_key_of(self.key)
+        if self.budget is not None:
+            self.budget.spend(mine, self.examples.train)
         answer = train(mine, self.examples, noise_key=noise)
         content, count = hash_of_update(answer.delta), answer.num_examples
         statement = self._statement(task, "update", content, count, answer.metrics)
@@ -128,6 +133,8 @@ class Gateway:
         return self._deliver(task, "scores", body, statement=statement, kind="application/json")
 
     def _judge(self, task: Mapping[str, Any]) -> Reply:
+        if self.budget is not None:
+            raise BudgetRefused("a site with a budget says no figures of its own data")
         weights, rows = _model(task, self.site_id), self.examples.holdout
         figures = {
             "loss": loss(task["family"], weights, rows),
@@ -267,7 +274,7 @@ def take_part(
             if gateway.step(done):
                 last = time.monotonic()
                 continue
-        except (ServiceAway, TaskRefused) as error:
+        except (ServiceAway, TaskRefused, BudgetRefused) as error:
             told_of(str(error))
         sleep(poll_s)
     return done

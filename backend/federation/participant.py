@@ -49,7 +49,7 @@ def train(task: TrainTask, examples: Examples, *, noise_key: bytes | None = None
         trained = fit(task.family, weights, rows, settings=settings, seed=seed)
         metrics = _metrics(task, trained, examples)
     else:
-        stream = SecretStream(noise_key or secrets.token_bytes(KEY_BYTES), _context(task))
+        stream = SecretStream(noise_key or secrets.token_bytes(KEY_BYTES), context_of(task, rows))
         trained = fit_privately(task.family, weights, rows, settings=settings, stream=stream)
         metrics = {}
     delta = {name: trained[name] - weights[name] for name in sorted(weights)}
@@ -95,17 +95,21 @@ def seed_of(settings: TrainSettings, participant: str, round_number: int) -> int
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:16], "big")
 
 
+def context_of(task: TrainTask, rows: Rows) -> bytes:
+    """What has to differ for two trainings not to share their noise: the task or the examples.
+
+    The same noise on two updates is gone from their difference.
+    """
+    parts = (task.experiment_id, task.round_number, task.participant, task.family, task.parent_hash)
+    digest = hashlib.sha256(rows.x.tobytes() + rows.y.tobytes()).hexdigest()
+    return repr((*parts, task.settings, digest)).encode()
+
+
 def _model_of(task: TrainTask | ScoreTask) -> dict[str, FloatArray]:
     weights = checked(task.weights, shapes(task.family))
     if content_hash(weights) != task.parent_hash:
         raise WrongModel(f"the model is not {task.parent_hash}")
     return weights
-
-
-def _context(task: TrainTask) -> bytes:
-    """What has to differ for two trainings not to share their noise."""
-    parts = (task.experiment_id, task.round_number, task.participant, task.family, task.parent_hash)
-    return repr((*parts, task.settings)).encode()
 
 
 def _gain(family: str, weights: Weights, delta: Weights, holdout: Rows, before: float) -> float:

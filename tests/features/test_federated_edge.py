@@ -3,12 +3,15 @@
 import json
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from backend.edge.budget import Budget
 from backend.edge.learning import Gateway, TaskRefused, train_task_of
 from backend.edge.models import ModelRefused, fetch_model
 from backend.edge.signing import did_of, signed
@@ -289,6 +292,26 @@ def test_a_committee_member_is_not_told_whose_update_it_scores(scene: Scene) -> 
     assert task["kind"] == "score"
     assert all(len(name) == 64 for name in task["candidates"])
     assert "site_1" not in json.dumps(task)
+
+
+@ON_SQLITE
+def test_a_gateway_with_a_budget_of_its_own_trains_no_further_than_it_allows(
+    house: House, tmp_path: Path
+) -> None:
+    add_sites(house, 4)
+    made = [gateway(house, name, data) for name, data in examples(house).items()]
+    own = Budget(tmp_path / "privacy.json", site_id="site_0", max_epsilon=2.0)
+    made[0] = replace(made[0], budget=own)
+    privacy = {"clip_norm": 1.0, "noise_multiplier": 4.0, "max_epsilon": 50.0}
+    terms: Json = {"engine": "edge", "min_available_clients": 3, "deadline_s": 1.5}
+
+    with at_work(made):
+        train(house, **terms, num_rounds=1, privacy=privacy, local_epochs=1)
+        train(house, **terms, num_rounds=1, privacy=privacy, local_epochs=40)
+
+    rounds = house.get(ROUNDS).json()["data"][::-1]
+    sent = [house.get(f"{ROUNDS}/{one['id']}").json()["updates"] for one in rounds]
+    assert [[one["participant"] for one in each].count("site_0") for each in sent] == [1, 0]
 
 
 @ON_SQLITE

@@ -7,7 +7,7 @@ import pytest
 
 from backend.federation.demand import Rows
 from backend.federation.noise import SecretStream
-from backend.federation.participant import WrongModel, loss, score, seed_of, train
+from backend.federation.participant import WrongModel, context_of, loss, score, seed_of, train
 from backend.federation.tasks import ScoreTask, TrainSettings
 from backend.federation.training import Adam, fit_privately
 from backend.federation.weights import Weights, WeightsRefused, content_hash
@@ -75,6 +75,16 @@ def test_a_private_update_carries_no_figures_and_comes_again_with_its_key() -> N
     assert not first.metrics
     assert content_hash(first.delta) == content_hash(again.delta)
     assert all(content_hash(one.delta) != content_hash(first.delta) for one in others)
+
+
+def test_other_examples_do_not_share_the_noise_of_a_task() -> None:
+    """Its difference would otherwise tell what the new example is."""
+    task = train_task("a", PARENT, settings=PRIVATE)
+    older = ONE.train[:-1]
+
+    contexts = {context_of(task, rows) for rows in (ONE.train, older, ONE.train[:-1])}
+
+    assert len(contexts) == 2
 
 
 def test_no_example_moves_a_private_sum_further_than_the_bound(
