@@ -176,7 +176,8 @@ ASKING = (
     "/demo/.*",
     "/federated/fleet/decide",
     "/federated/participants/.*",  # itself, out of it
-    "/federated/(participants|rounds/.*/(updates|scores|judgement))",  # theirs to send; rounds judge it
+    # Theirs to send; rounds judge it.
+    "/federated/(participants|rounds/.*/(updates|scores|judgement))",
 )
 
 
