@@ -5,6 +5,7 @@ counts as no answer.
 """
 
 import logging
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -14,6 +15,8 @@ CONNECT_S, READ_S = 3.0, 10.0
 DEV_CHAIN_IDS = frozenset({1337, 31337})
 NO_BODIES = False
 _KNOWN = ("already known", "already imported", "known transaction")
+_NUMBER = re.compile("0x[0-9a-fA-F]{1,64}")
+LARGEST_COUNT = 2**62
 _REVERTED = 3  # JSON-RPC error code of a reverted call
 
 
@@ -38,7 +41,7 @@ class JsonRpcLedger:
     def chain(self) -> Chain:
         """Which chain the node is on."""
         number, genesis = self._ask(("eth_chainId", []), _BLOCK_0)
-        self._chain_id = _int(number)
+        self._chain_id = _count(number)
         return Chain(self._chain_id, _hash(_member(genesis, "hash")))
 
     def code(self, address: str) -> bytes:
@@ -51,11 +54,11 @@ class JsonRpcLedger:
 
     def mined_nonce(self, address: str) -> int:
         """How many transactions of an address are in blocks."""
-        return _int(self._one("eth_getTransactionCount", address, "latest"))
+        return _count(self._one("eth_getTransactionCount", address, "latest"))
 
     def next_nonce(self, address: str) -> int:
         """The nonce after all transactions that the node knows."""
-        return _int(self._one("eth_getTransactionCount", address, "pending"))
+        return _count(self._one("eth_getTransactionCount", address, "pending"))
 
     def base_fee_wei(self) -> int:
         """Base fee of the newest block; 0 on chains without one."""
@@ -63,11 +66,11 @@ class JsonRpcLedger:
 
     def height(self) -> int:
         """Number of the newest block."""
-        return _int(self._one("eth_blockNumber"))
+        return _count(self._one("eth_blockNumber"))
 
     def finalized_height(self) -> int:
         """Number of the newest finalized block."""
-        return _int(_member(self._block("finalized"), "number"))
+        return _count(_member(self._block("finalized"), "number"))
 
     def block_hash(self, number: int) -> str | None:
         """Hash of a block; None if there is none of this number."""
@@ -100,10 +103,7 @@ class JsonRpcLedger:
         """What a contract told of in one block."""
         block = hex(block_number)
         asked = {"address": address, "fromBlock": block, "toBlock": block}
-        found = self._one("eth_getLogs", asked)
-        if not isinstance(found, list):
-            raise LedgerUnavailable("the node gave no list of logs")
-        return [_log(one) for one in found]
+        return [_log(one) for one in _list(self._one("eth_getLogs", asked))]
 
     def close(self) -> None:
         """Nothing is held open."""
@@ -139,11 +139,14 @@ class JsonRpcLedger:
         if self._provider is None:
             from web3 import HTTPProvider  # noqa: PLC0415 - two seconds to load
 
+            from backend.adapters.ledger.bounded import BoundedSession  # noqa: PLC0415 - as above
+
             for talkative in ("web3", "urllib3"):  # they would log the URL
                 logging.getLogger(talkative).setLevel(logging.WARNING)
             self._provider = HTTPProvider(
                 self._url,
                 request_kwargs={"timeout": (CONNECT_S, READ_S), "allow_redirects": False},
+                session=BoundedSession(),
                 exception_retry_configuration=None,
             )
         return self._provider
@@ -165,7 +168,8 @@ def _objection(answer: Mapping[str, Any]) -> str:
 
 def _message(error: object) -> str:
     text = error.get("message", "nothing") if isinstance(error, Mapping) else "nothing"
-    return str(text)[:200]
+    # It is stored and shown: a database takes no NUL, and a terminal obeys what it should print.
+    return "".join(one if " " <= one <= "~" else "?" for one in str(text)[:200])
 
 
 def _raise_if_reverted(error: object) -> None:
@@ -182,14 +186,16 @@ def _receipt(found: object, tx_hash: str) -> TxReceipt:
     if _hash(_member(found, "transactionHash")) != tx_hash:
         raise LedgerUnavailable("the node gave the receipt of another transaction")
     contract, logs = _member(found, "contractAddress"), _member(found, "logs")
+    if contract is not None and len(_bytes(contract)) != 20:  # noqa: PLR2004 - of every address
+        raise LedgerUnavailable("the node gave no address")
     return TxReceipt(
         tx_hash=tx_hash,
         block_hash=_hash(_member(found, "blockHash")),
-        block_number=_int(_member(found, "blockNumber")),
+        block_number=_count(_member(found, "blockNumber")),
         is_success=_int(_member(found, "status")) == 1,
-        gas_used=_int(_member(found, "gasUsed")),
-        gas_price_wei=_int(_member(found, "effectiveGasPrice")),
-        logs=tuple(_log(one) for one in logs),
+        gas_used=_count(_member(found, "gasUsed")),
+        gas_price_wei=_count(_member(found, "effectiveGasPrice")),
+        logs=tuple(_log(one) for one in _list(logs)),
         contract=contract,
     )
 
@@ -197,7 +203,7 @@ def _receipt(found: object, tx_hash: str) -> TxReceipt:
 def _log(found: object) -> Log:
     return Log(
         address=str(_member(found, "address")).lower(),
-        topics=tuple(_bytes(one) for one in _member(found, "topics")),
+        topics=tuple(_bytes(one) for one in _list(_member(found, "topics"))),
         data=_bytes(_member(found, "data")),
         tx_hash=_hash(_member(found, "transactionHash")),
     )
@@ -209,17 +215,31 @@ def _member(value: object, name: str) -> Any:  # noqa: ANN401 - any JSON
     return value[name]
 
 
+def _list(value: object) -> list[Any]:
+    if not isinstance(value, list):
+        raise LedgerUnavailable("the node gave no list")
+    return value
+
+
 def _hash(text: object) -> str:
-    if len(_bytes(text)) != 32:  # noqa: PLR2004 - bytes of every hash
+    data = _bytes(text)
+    if len(data) != 32:  # noqa: PLR2004 - bytes of every hash
         raise LedgerUnavailable("the node gave no hash")
-    return str(text).lower()
+    return "0x" + data.hex()
+
+
+def _count(text: object) -> int:
+    """A number that a database can hold: of a block, a transaction, gas, wei per gas."""
+    number = _int(text)
+    if number > LARGEST_COUNT:
+        raise LedgerUnavailable("the node gave a number beyond reason")
+    return number
 
 
 def _int(text: object) -> int:
-    try:
-        return int(str(text), 16)
-    except ValueError:
-        raise LedgerUnavailable("the node gave no number") from None
+    if not isinstance(text, str) or not _NUMBER.fullmatch(text):
+        raise LedgerUnavailable("the node gave no number")
+    return int(text, 16)
 
 
 def _bytes(text: object) -> bytes:

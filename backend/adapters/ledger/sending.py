@@ -18,7 +18,7 @@ from backend.adapters.ledger import fees, leases, preparing, underway, watching
 from backend.adapters.ledger.checks import NotFit
 from backend.adapters.ledger.deeds import Deed
 from backend.adapters.ledger.desk import Desk, Prepare, Source, Terms
-from backend.adapters.ledger.ledger import Chain, Ledger, LedgerUnavailable
+from backend.adapters.ledger.ledger import Chain, Ledger, LedgerUnavailable, Reverted
 from backend.adapters.ledger.preparing import Ready
 from backend.adapters.ledger.signers import KeyRefused, Signer
 from backend.adapters.ledger.transactions import UNMINED, ChainTx
@@ -79,7 +79,8 @@ class Sender:
         with self._busy:
             try:
                 return self._step()
-            except LedgerUnavailable as away:
+            except (LedgerUnavailable, Reverted, OverflowError) as away:
+                # A question that a contract of ours would answer, or a number beyond its words.
                 self._report("unavailable", str(away))
             except (NotFit, KeyRefused) as refused:
                 self._desk.check_anew()

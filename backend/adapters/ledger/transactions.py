@@ -19,7 +19,8 @@ class ChainTx(Base):
     """One signed transaction, stored before it is sent.
 
     A fee replacement is a row of its own with the same nonce and the next attempt: any of them may
-    be mined. A row without nonce stands for somebody else's transaction that did the same.
+    be mined. A row without nonce stands for somebody else's transaction that did the same, or
+    was given up while its nonce was out of reach.
     """
 
     __tablename__ = "chain_txs"

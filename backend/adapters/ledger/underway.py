@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import timedelta
+from typing import Any
 
 import structlog
 from sqlalchemy import select, update
@@ -13,6 +14,7 @@ from backend.adapters.ledger.transactions import (
     FAILED,
     FINAL,
     INCLUDED,
+    LOST,
     ON_CHAIN,
     REPLACED,
     SENT,
@@ -90,6 +92,8 @@ def pay_more(desk: Desk) -> int:
     now = desk.now()
     if row is None or row.signed_at > now - desk.terms.stuck_after:
         return 0
+    if _is_stranded(desk, row):
+        return _let_go(desk, row)
     former, cap_wei = fees.Fees(row.max_fee_wei, row.tip_wei), desk.terms.wanted.cap_wei
     offered = fees.raised(former, desk.ledger.base_fee_wei(), cap_wei=cap_wei)
     better = preparing.replacement(row, desk.signer, offered, now=now)
@@ -103,6 +107,37 @@ def pay_more(desk: Desk) -> int:
     desk.change(_replace)
     log.warning("ledger.replaced", nonce=row.nonce, max_fee_wei=offered.max_wei)
     return broadcast(desk, [better])
+
+
+def _is_stranded(desk: Desk, row: ChainTx) -> bool:
+    """Tell whether a transaction waits for one that nobody has: no fee would bring it into a block.
+
+    Somebody else's transaction of the same signer was dropped, or the node counted one too many.
+    """
+    pending = desk.ledger.next_nonce(desk.signer.address)
+    if row.nonce is None or pending >= row.nonce:
+        return False
+    own = select(ChainTx.id).where(*desk.mine(), ChainTx.nonce == pending, ChainTx.state != LOST)
+    with desk.database.reading() as db:
+        return db.scalar(own.limit(1)) is None
+
+
+def _let_go(desk: Desk, row: ChainTx) -> int:
+    """Give up a stranded transaction and all after it: what they do is signed anew.
+
+    Their nonces are free again. If they are mined after all, the contract refuses the second.
+    """
+    why = "The transaction before it is lost, and is not ours."
+    waiting = desk.mine(SIGNED, SENT, REPLACED)
+    stranded = update(ChainTx).where(*waiting, ChainTx.nonce >= row.nonce)
+    values = {"state": LOST, "nonce": None, "reason": why, "changed_at": desk.now()}
+
+    def _store(db: Session) -> int:
+        given_up: Any = db.execute(stranded.values(values))
+        return int(given_up.rowcount)
+
+    log.warning("ledger.stranded", nonce=row.nonce)
+    return desk.change(_store)
 
 
 def fills_gap(desk: Desk) -> bool:
