@@ -300,14 +300,14 @@ def test_a_gateway_with_a_budget_of_its_own_trains_no_further_than_it_allows(
 ) -> None:
     add_sites(house, 4)
     made = [gateway(house, name, data) for name, data in examples(house).items()]
-    own = Budget(tmp_path / "privacy.json", site_id="site_0", max_epsilon=2.0)
+    own = Budget(tmp_path / "privacy.json", site_id="site_0", max_epsilon=0.4)
     made[0] = replace(made[0], budget=own)
-    privacy = {"clip_norm": 1.0, "noise_multiplier": 4.0, "max_epsilon": 50.0}
+    privacy = {"clip_norm": 1.0, "noise_multiplier": 8.0, "max_epsilon": 50.0}
     terms: Json = {"engine": "edge", "min_available_clients": 3, "deadline_s": 1.5}
 
     with at_work(made):
         train(house, **terms, num_rounds=1, privacy=privacy, local_epochs=1)
-        train(house, **terms, num_rounds=1, privacy=privacy, local_epochs=40)
+        train(house, **terms, num_rounds=1, privacy=privacy, local_epochs=4)
 
     rounds = house.get(ROUNDS).json()["data"][::-1]
     sent = [house.get(f"{ROUNDS}/{one['id']}").json()["updates"] for one in rounds]
