@@ -10,14 +10,14 @@ import argparse
 import csv
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
 
 from backend.federation.checking import Verdict
-from backend.federation.tree_text import Floats
+from backend.federation.tree_rounds import Part, SiteRows, pooled, unfederated
 from backend.federation.trees import (
     TreeModel,
     TreeSettings,
@@ -39,28 +39,10 @@ HELD_OUT = datetime(2019, 8, 1, tzinfo=UTC)
 TRAINING_ROWS, JUDGING_ROWS = 12_000, 3_000
 SETTINGS = TreeSettings("binary", len(FEATURE_NAMES), trees=5, leaves=31, learning_rate=0.2)
 
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Part:
-    """Rows of features, NaN where unknown, and whether the vehicle was there."""
-
-    rows: Floats
-    targets: Floats
+Fleets = Mapping[str, SiteRows]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class FleetRows:
-    """What a fleet learns from, what its word in the committee rests upon, what judges all."""
-
-    train: Part
-    holdout: Part
-    test: Part
-
-
-Fleets = Mapping[str, FleetRows]
-
-
-def read_fleets() -> dict[str, FleetRows]:
+def read_fleets() -> dict[str, SiteRows]:
     """The twelve fleets, by name."""
     with (DATA / "demand" / "jpl_vehicle_sessions.csv").open() as sheet:
         rows = sorted(csv.DictReader(sheet), key=lambda row: row["plug_in"])
@@ -73,7 +55,7 @@ def read_fleets() -> dict[str, FleetRows]:
     }
 
 
-def _fleet(rows: list[dict[str, str]]) -> FleetRows:
+def _fleet(rows: list[dict[str, str]]) -> SiteRows:
     known = Known.of(plug_history(rows, until=LAST), slots_ahead=max(LEADS))
     spans = ((FIRST, HELD_OUT), (HELD_OUT, TRAINED_TO), TESTED)
     counts = (TRAINING_ROWS, JUDGING_ROWS, JUDGING_ROWS)
@@ -83,10 +65,10 @@ def _fleet(rows: list[dict[str, str]]) -> FleetRows:
         asked = availability.draw(known, since=first, until=last, rows=count, seed=seed)
         features = availability_features.features(known, asked)
         parts.append(Part(features, availability.answers(known, asked).astype(np.float64)))
-    return FleetRows(*parts)
+    return SiteRows(*parts)
 
 
-def flipped(one: FleetRows) -> FleetRows:
+def flipped(one: SiteRows) -> SiteRows:
     """A liar's rows."""
     return replace(one, train=Part(one.train.rows, 1 - one.train.targets))
 
@@ -104,7 +86,7 @@ def learned(
         ]
         sound, _ = checked(answers, SETTINGS)
         scores = [
-            score(model, sound, one.holdout.rows, one.holdout.targets, SETTINGS, participant=name)
+            score(model, sound, one.judge.rows, one.judge.targets, SETTINGS, participant=name)
             for name, one in honest.items()
         ]
         model, judged = bagged(model, answers, scores if is_judged else [], SETTINGS)
@@ -124,17 +106,9 @@ def quality(models: Mapping[str, TreeModel], fleets: Fleets) -> dict[str, float]
 
 def figures(fleets: Fleets) -> dict[str, Any]:
     """Central, alone, together, and together with four liars of twelve."""
-    everybody = FleetRows(
-        *(
-            Part(
-                np.concatenate([getattr(one, part).rows for one in fleets.values()]),
-                np.concatenate([getattr(one, part).targets for one in fleets.values()]),
-            )
-            for part in ("train", "holdout", "test")
-        )
-    )
-    central, _ = learned({"all": everybody}, {}, is_judged=False)
-    alone = {name: learned({name: one}, {}, is_judged=False)[0] for name, one in fleets.items()}
+    everybody = pooled([one.train for one in fleets.values()])
+    central = unfederated(everybody, SETTINGS, rounds=ROUNDS)
+    alone = {name: unfederated(one.train, SETTINGS, rounds=ROUNDS) for name, one in fleets.items()}
     together, clean = learned(fleets, fleets)
     liars = list(fleets)[::3]
     lied = {name: flipped(one) if name in liars else one for name, one in fleets.items()}
@@ -157,8 +131,8 @@ def figures(fleets: Fleets) -> dict[str, Any]:
         "honest_rejected_among_liars_pct": 100
         * sum(one.participant not in liars for one in out)
         / (ROUNDS * (len(fleets) - len(liars))),
-        "rows_train": len(everybody.train.targets),
-        "rows_test": len(everybody.test.targets),
+        "rows_train": len(everybody.targets),
+        "rows_test": sum(len(one.test.targets) for one in fleets.values()),
     }
 
 
