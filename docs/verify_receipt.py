@@ -18,7 +18,10 @@ import sys
 import urllib.request
 from typing import Any, Callable, Dict, Tuple
 
-from Crypto.Hash import keccak as _keccak
+try:
+    from Crypto.Hash import keccak as _keccak
+except ImportError:
+    sys.exit("First: pip install pycryptodome")
 
 Document = Dict[str, Any]
 Point = Tuple[int, int, int, int]  # extended coordinates

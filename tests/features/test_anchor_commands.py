@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from click.testing import Result
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from sqlalchemy import text
 from typer.testing import CliRunner
 
@@ -15,7 +16,8 @@ from backend.adapters.ledger.contracts import GAS
 from backend.cli import app
 from backend.features.anchors import collecting, wiring
 from backend.features.credentials.listeners import close_chain_now
-from backend.proofs.signing import did_of
+from backend.proofs.checkpoints import FORMAT
+from backend.proofs.signing import did_of, signed
 from backend.settings import read_settings
 from tests.conftest import House
 from tests.features.test_anchors import collect, finished
@@ -143,9 +145,54 @@ def test_a_trail_written_anew_does_not_lead_through_the_checkpoint(
 def test_checkpoints_of_others_and_forged_ones_count_for_nothing(
     sqlite_house: House, trail: dict[str, Any], tmp_path: Path
 ) -> None:
+    nested = tmp_path / "nested.json"
+    nested.write_text("[" * 100_000)
+    url = sqlite_house.settings.database_url
+    assert (
+        "no checkpoint"
+        in run(
+            "audit", "check", "--checkpoint", nested, TASCO_DATABASE_URL=url, TASCO_PROFILE="demo"
+        ).output
+    )
     for seal in ({**trail, "count": 1}, {**trail, "kind": "batch"}, {"a": 1}):
         assert checked(sqlite_house, seal, tmp_path).exit_code == 1
     assert checked(sqlite_house, trail, tmp_path, signer="did:key:z6Mk").exit_code == 1
+
+
+def test_a_checkpoint_that_was_taken_away_is_missed(
+    sqlite_house: House, trail: dict[str, Any], tmp_path: Path
+) -> None:
+    house = sqlite_house
+    with house.parts.database.transaction() as db:
+        collecting.enter_audit_head(db, wiring.receipt_key(house.parts), now=house.clock.now())
+    with house.parts.database.reading() as db:
+        newest = collecting.newest_audit_checkpoint(db)
+    assert newest is not None
+    assert newest["sequence"] == 2
+    changed(house, f"DELETE FROM anchor_items WHERE name = 'audit:{newest['count']}'")  # noqa: S608 - ours
+
+    without_last = checked(house, newest, tmp_path)
+    with house.parts.database.transaction() as db:
+        collecting.enter_audit_head(db, wiring.receipt_key(house.parts), now=house.clock.now())
+    changed(house, f"DELETE FROM anchor_items WHERE name = 'audit:{trail['count']}'")  # noqa: S608 - ours
+    without_first = checked(house, trail, tmp_path)
+
+    assert (without_last.exit_code, without_first.exit_code) == (1, 1)
+    assert "older backup" in without_last.output
+    assert "Checkpoint 1 is forged, missing" in without_first.output
+
+
+@pytest.mark.parametrize("said", [{}, {"count": [1]}, {"count": 0}, {"count": 2**50}, {"root": 5}])
+def test_a_strangers_checkpoint_breaks_nothing(
+    sqlite_house: House, tmp_path: Path, said: dict[str, Any]
+) -> None:
+    key = Ed25519PrivateKey.generate()
+    seal = signed({"format": FORMAT, "kind": "audit", **said}, key)
+
+    result = checked(sqlite_house, seal, tmp_path, signer=did_of(key))
+
+    assert (result.exit_code, type(result.exception)) == (1, SystemExit)
+    assert result.output.startswith("The checkpoint does not say")
 
 
 def test_the_newest_checkpoint_is_printed(sqlite_house: House, trail: dict[str, Any]) -> None:
@@ -181,6 +228,40 @@ def test_the_chain_of_the_demo_is_not_reached_from_the_command_line(sqlite_url: 
 
 
 @pytest.mark.skipif(not NODE_URL, reason="no Ethereum node: run `python3 run.py services anvil`")
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("--writer", "garbage"),
+        ("--writer", "0x1234"),
+        ("--writer", "0x" + "00" * 20),
+        ("--writer", "0xF39fd6e51aad88F6F4ce6aB8827279cffFb92266"),  # its first digit is small
+        ("--burst", 10**20),
+        ("--seconds-per-write", 10**80),
+        ("--admin-delay", -1),
+    ],
+)
+def test_a_slip_of_the_pen_deploys_nothing(sqlite_url: str, words: tuple[object, ...]) -> None:
+    there = {"TASCO_LEDGER_URL": "http://127.0.0.1:1", "TASCO_LEDGER_KEY": ANVILS_FIRST_KEY}
+
+    result = run("chain", "deploy", *words, TASCO_DATABASE_URL=sqlite_url, **there)
+
+    assert (result.exit_code, type(result.exception)) == (2, SystemExit)
+    assert "Invalid value" in result.output
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [("TASCO_LEDGER_URL", "A ledger is"), ("TASCO_DATABASE_URL", "no URL of a database")],
+)
+def test_what_is_no_url_is_named(sqlite_url: str, name: str, said: str) -> None:
+    good = {"TASCO_DATABASE_URL": sqlite_url, "TASCO_LEDGER_URL": "http://127.0.0.1:1"}
+
+    result = run("chain", "status", TASCO_PROFILE="demo", **{**good, name: "garbage"})
+
+    assert (result.exit_code, type(result.exception)) == (2, SystemExit)
+    assert said in result.output
+
+
 def test_contracts_are_deployed_on_a_node_and_found_again(sqlite_url: str) -> None:
     variables = {
         "TASCO_DATABASE_URL": sqlite_url,

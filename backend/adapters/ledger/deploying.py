@@ -87,6 +87,8 @@ class Deployer:
         self.do(directory, call_of("create(address,bytes32,address,uint48,bytes32)", *words))
         newest = self.ledger.call(directory, call_of("latest(bytes32)", label))
         entry = self.ledger.call(directory, call_of("entryOf(bytes32,uint64)", label, newest))
+        if not any(entry[-20:]):
+            raise DeploymentFailed(f"The directory at {directory} does not know of {name}.")
         return "0x" + entry[-20:].hex()
 
     def _make(self, name: str, *arguments: int) -> str:

@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import os
+import re
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from backend.settings import Settings
 
 VERIFIER = Path(__file__).resolve().parents[3] / "docs" / "verify_receipt.py"
+A_YEAR_S = 31_536_000
 chain = typer.Typer(no_args_is_help=True, help="The contracts that roots are anchored in.")
 audit = typer.Typer(no_args_is_help=True, help="The audit trail and its signed checkpoints.")
 
@@ -51,15 +53,40 @@ def _verifier() -> ModuleType:
     return module
 
 
+def _address(text: str | None) -> str | None:
+    """An address; a slip of the pen would let somebody else write, for good.
+
+    Raises:
+        BadParameter: If it is none, or its capitals do not fit its digits (EIP-55).
+    """
+    from backend.adapters.ledger.deploying import checksummed  # noqa: PLC0415 - slow to load
+
+    if text is None:
+        return None
+    digits = text.removeprefix("0x")
+    if not re.fullmatch("0x[0-9a-fA-F]{40}", text) or not int(digits, 16):
+        raise typer.BadParameter("An address is 0x and 40 hexadecimal digits, and not only zeros.")
+    if digits not in {digits.lower(), digits.upper()} and text != checksummed(text):
+        raise typer.BadParameter("The capitals of the address do not fit its digits.")
+    return text.lower()
+
+
 @chain.command()
 def deploy(
-    seconds_per_write: Annotated[int, typer.Option(min=1, help="In the long run, per writer")] = 5,
-    burst: Annotated[int, typer.Option(min=1, help="Writes a quiet writer may make at once")] = 200,
+    seconds_per_write: Annotated[
+        int, typer.Option(min=1, max=A_YEAR_S, help="In the long run, per writer")
+    ] = 5,
+    burst: Annotated[
+        int, typer.Option(min=1, max=1_000_000, help="Writes a quiet writer may make at once")
+    ] = 200,
     admin_delay: Annotated[
-        int, typer.Option(min=0, help="Seconds a change of administrator takes")
+        int, typer.Option(min=0, max=A_YEAR_S, help="Seconds a change of administrator takes")
     ] = 86_400,
     writer: Annotated[
-        str | None, typer.Option(help="Who may write; the deploying key itself if not given")
+        str | None,
+        typer.Option(
+            help="Who may write; the deploying key itself if not given", callback=_address
+        ),
     ] = None,
     anew: Annotated[  # noqa: FBT002 - a flag of the command line
         bool, typer.Option("--anew", help="All of them, and not only those that are missing")
@@ -74,7 +101,7 @@ def deploy(
         Rate,
     )
     from backend.adapters.ledger.fees import FeesTooHigh  # noqa: PLC0415
-    from backend.adapters.ledger.ledger import LedgerUnavailable  # noqa: PLC0415
+    from backend.adapters.ledger.ledger import LedgerUnavailable, Reverted  # noqa: PLC0415
     from backend.features.anchors.wiring import GWEI  # noqa: PLC0415
 
     with _opened() as (settings, database, ledger):
@@ -85,7 +112,7 @@ def deploy(
             having = {} if anew else places_on(db, ledger.chain())
         try:
             places = deployer.deploy(writer=writer or signer.address, having=having)
-        except (DeploymentFailed, LedgerUnavailable, FeesTooHigh) as failed:
+        except (DeploymentFailed, LedgerUnavailable, Reverted, FeesTooHigh) as failed:
             _stop(str(failed))
         with database.transaction() as db:
             record_places(db, ledger.chain(), places)
@@ -117,7 +144,7 @@ def status() -> None:
     from sqlalchemy import func, select  # noqa: PLC0415 - slow to load
 
     from backend.adapters.ledger.checks import NotFit, require_fit, stand_of  # noqa: PLC0415
-    from backend.adapters.ledger.ledger import LedgerUnavailable  # noqa: PLC0415
+    from backend.adapters.ledger.ledger import LedgerUnavailable, Reverted  # noqa: PLC0415
     from backend.adapters.ledger.transactions import ChainTx  # noqa: PLC0415
     from backend.features.anchors.wiring import terms_of  # noqa: PLC0415
 
@@ -131,7 +158,7 @@ def status() -> None:
             typer.echo(f"signer          {signer.address}")
             places = stand_of(db, here)
             require_fit(ledger, here, places, signer, terms_of(settings).wanted)
-        except (LedgerUnavailable, NotFit) as refused:
+        except (LedgerUnavailable, Reverted, NotFit) as refused:
             _stop(str(refused))
         for name, address in places.items():
             typer.echo(f"{name:20}{address}")
@@ -174,7 +201,7 @@ def show_checkpoint() -> None:
 def _read_json(file: Path) -> dict[str, Any]:
     try:
         found = json.loads(file.read_text(encoding="utf-8"))
-    except ValueError:
+    except (ValueError, RecursionError):
         found = None
     if not isinstance(found, dict):
         _stop(f"{file} holds no checkpoint.")
@@ -183,7 +210,7 @@ def _read_json(file: Path) -> dict[str, Any]:
 
 @contextmanager
 def _database() -> "Iterator[tuple[Settings, Database]]":
-    from sqlalchemy.exc import OperationalError  # noqa: PLC0415 - slow to load
+    from sqlalchemy.exc import ArgumentError, OperationalError  # noqa: PLC0415 - slow to load
 
     from backend.components import migrate  # noqa: PLC0415
     from backend.database import Database  # noqa: PLC0415
@@ -191,7 +218,10 @@ def _database() -> "Iterator[tuple[Settings, Database]]":
 
     os.environ.setdefault("TASCO_PROFILE", "demo")  # nobody is served
     settings = read_settings()
-    database = Database(settings.database_url)
+    try:
+        database = Database(settings.database_url)
+    except ArgumentError:
+        _stop("TASCO_DATABASE_URL is no URL of a database.")
     try:
         migrate(settings.database_url)
         yield settings, database
@@ -210,7 +240,10 @@ def _opened() -> "Iterator[tuple[Settings, Database, Ledger]]":
     with _database() as (settings, database):
         if settings.ledger_address in {None, EMBEDDED}:
             _stop("Set TASCO_LEDGER_URL to a node; the embedded ledger lives in the service only.")
-        ledger = open_ledger(settings.ledger_address)
+        try:
+            ledger = open_ledger(settings.ledger_address)
+        except ValueError as refused:
+            _stop(str(refused))
         if ledger is None:
             _stop("There is no ledger.")
         try:
