@@ -64,7 +64,7 @@ def names_in(survivors: bytes) -> list[str]:
         MaskingRefused: If it is none.
     """
     try:
-        names = json.loads(survivors)
+        names = _read(survivors)
     except ValueError as bad:
         raise MaskingRefused("no survivors") from bad
     if not isinstance(names, list) or not all(isinstance(one, str) for one in names):
@@ -84,10 +84,17 @@ def decoded(message: bytes) -> dict[str, Any]:
     Raises:
         ValueError: If it is none, or names more than can take part.
     """
-    said = json.loads(message)
+    said = _read(message)
     if not isinstance(said, dict) or len(said) > MOST_PARTICIPANTS:
         raise ValueError("no message")
     return said
+
+
+def _read(message: bytes) -> object:
+    try:
+        return json.loads(message)
+    except RecursionError as bad:  # thousands of brackets within brackets
+        raise ValueError("no message") from bad
 
 
 def parcels_in(parcels: bytes) -> dict[str, str]:

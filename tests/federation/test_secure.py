@@ -334,7 +334,9 @@ def test_false_shares_are_found_and_make_no_wrong_sum() -> None:
     assert "site01: the shares" in made.reason or "the shares of site01" in made.reason
 
 
-@pytest.mark.parametrize("letter", [b"", b"{", b"[]", b"\xff" * 40, b'{"own": 1, "pair": []}'])
+@pytest.mark.parametrize(
+    "letter", [b"", b"{", b"[]", b"[" * 200_000, b"\xff" * 40, b'{"own": 1, "pair": []}']
+)
 @pytest.mark.parametrize("stage", STAGES)
 def test_who_answers_nonsense_has_dropped_out(stage: Stage, letter: bytes) -> None:
     def _spoil(one: MaskAnswer) -> MaskAnswer:
