@@ -93,6 +93,23 @@ def test_a_challenger_is_judged_when_it_is_promoted(sqlite_house: House) -> None
     assert [one["action"] for one in notices(house)] == ["open", "verdict"]
 
 
+def test_a_promotion_that_is_heard_of_first_is_told_with_the_registration(
+    sqlite_house: House,
+) -> None:
+    house = sqlite_house
+    facts = {"model_id": "mdl_1", "sha256": MODEL}
+    tell(house, "model.promoted", **facts)
+    tell(house, "model.promoted", model_id="mdl_10", sha256="b2" * 32)
+    assert notices(house) == []
+
+    tell(house, "model.registered", **facts, status="challenger")
+    send(house)
+
+    (one,) = verdicts(house, MODEL)
+    assert (one["is_accepted"], one["score"], one["status"]) == (True, 10_000, "final")
+    refused(house.get(f"/ledger/models/{'b2' * 32}"), 404, "model_unknown")
+
+
 @pytest.mark.parametrize("sha256", [None, "zz" * 32, NOTHING, ["a1" * 32]])
 def test_a_model_without_a_hash_is_anchored_and_opens_no_round(
     sqlite_house: House, sha256: object

@@ -381,6 +381,20 @@ def test_an_erased_receipt_is_gone_and_the_others_still_prove(house: House) -> N
     assert house.get(f"/anchors/{anchor}/proof?item={erased}").json()["proof"]
 
 
+def test_what_is_erased_before_it_was_entered_gets_no_salt_later(house: House) -> None:
+    house.site()
+    session_id = finished(house)  # its event is not delivered yet
+    with house.parts.database.transaction() as db:
+        service.erase_sessions(db, [session_id], now=house.clock.now())
+
+    collect(house)
+
+    rows = rows_of(house.parts.database, "anchor_items")
+    own = [one for one in rows if one["session_id"] == session_id]
+    assert {(one["salt"], one["record"]) for one in own} == {(None, None)}
+    assert house.get(f"/sessions/{session_id}/receipt").status_code == 410
+
+
 def test_the_header_of_a_block_is_bound_to_all_it_says(sqlite_house: House) -> None:
     house = sqlite_house
     house.site()

@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session
 from backend.adapters.events.bus import Event
 from backend.database import insert_missing, new_id
 from backend.features.anchors import records
+from backend.features.anchors.batching import alone
 from backend.features.anchors.models import AnchorItem
 from backend.features.anchors.records import Record, Settled
 from backend.features.anchors.rounds import tell_round
@@ -47,6 +48,8 @@ def enter_fact(db: Session, event: Event, *, now: datetime) -> None:
     about = str(event.data.get(member, event.id))
     name = f"{about}#{event.id}" if is_repeatable else about
     record = records.event_record(event.type, event.data, event.occurred_at)
+    if kind in OF_MODELS:
+        alone(db)  # a model's registration and its promotion may come to two processes at once
     item = _enter(db, kind, name, lambda _salt: record, now=now)
     if item is not None and kind in OF_MODELS:
         tell_round(db, event, about, commitment=item["item_hash"], salt=item["salt"], now=now)

@@ -18,10 +18,12 @@ from backend.adapters.events.bus import Event
 from backend.adapters.ledger.contracts import MODELS
 from backend.database import new_id
 from backend.features.anchors import records
-from backend.features.anchors.models import ChainNotice
+from backend.features.anchors.models import AnchorItem, ChainNotice
+from backend.proofs.merkle import Kind
 
 log = structlog.get_logger("tasco.anchors")
 OPEN, VERDICT = "open", "verdict"
+PROMOTED = "model.promoted"
 BEST, MOST = 10_000, 256  # score; verdicts of one round, whose record holds them all
 NOTHING = "0" * 64
 _HASH = re.compile(r"[0-9a-f]{64}")
@@ -56,10 +58,10 @@ def tell_round(
         now: The present.
     """
     judged, base = list(_judged(event))[:MOST], _hash_in(event.data, "parent_sha256")
-    if event.type == "model.promoted":
+    if event.type == PROMOTED:
         opened = _opening(db, name)
         if opened is None or not judged:
-            return  # it was registered before rounds were told
+            return  # its registration is still to come, or was before rounds were told
         commitment = bytes.fromhex(opened.facts["commitment"])
     elif _model_in(event) is None:
         log.warning("anchors.round_without_model", event_type=event.type, name=name)
@@ -69,6 +71,21 @@ def tell_round(
         _add(db, OPEN, name, facts, now=now)
     for one in judged:
         _add(db, VERDICT, name, _facts(one, commitment, salt), now=now)
+    if event.type == "model.registered":
+        _catch_up(db, name, commitment, now=now)
+
+
+def _catch_up(db: Session, name: str, commitment: bytes, *, now: datetime) -> None:
+    """Tell the verdict of a promotion that was heard of before the registration."""
+    promotions = select(AnchorItem).where(
+        AnchorItem.kind == int(Kind.MODEL), AnchorItem.name.startswith(f"{name}#", autoescape=True)
+    )
+    for item in db.scalars(promotions.order_by(AnchorItem.id)):
+        told, salt = item.record or {}, item.salt or b""
+        model = _hash_in(told.get("facts", {}), "sha256")
+        if told.get("event") == PROMOTED and model is not None:
+            one = Judged(model, name, BEST, is_accepted=True)
+            _add(db, VERDICT, name, _facts(one, commitment, salt), now=now)
 
 
 def _model_in(event: Event) -> str | None:
@@ -81,7 +98,7 @@ def _judged(event: Event) -> Iterator[Judged]:
     """The model first, then the updates; each hash once: a copy is no second model."""
     model, data = _model_in(event), event.data
     is_closed = event.type == "federated.round.closed"
-    is_judged = is_closed or event.type == "model.promoted" or data.get("status") == "champion"
+    is_judged = is_closed or event.type == PROMOTED or data.get("status") == "champion"
     if model is None or not is_judged:
         return  # registered, and judged when it is promoted
     trainer = str(data.get("round_id") or data.get("model_id"))

@@ -9,7 +9,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from sqlalchemy import update
 from sqlalchemy.orm import Session
 
-from backend.features.anchors import queries
+from backend.features.anchors import collecting, queries
 from backend.features.anchors.batching import leaf_of_item, tree_of
 from backend.features.anchors.models import BATCH, AnchorBatch, AnchorItem
 from backend.features.anchors.schemas import BatchView, CheckView, ItemProof, ReceiptVerdict
@@ -164,6 +164,8 @@ def erase_sessions(db: Session, session_ids: Sequence[str], *, now: datetime) ->
 
     The hashes stay in their trees. Without the salts nobody can tell what they stood for.
     """
+    for one in session_ids:
+        collecting.enter_session(db, one, now=now)  # what is entered later would have a salt again
     own = update(AnchorItem).where(
         AnchorItem.session_id.in_(session_ids), AnchorItem.erased_at.is_(None)
     )
