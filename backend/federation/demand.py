@@ -36,7 +36,7 @@ day and the week that end 24 hours before.
 
 DAY_H, WEEK_DAYS = 24, 7
 DAYS_BACK = 56
-SETTLED_H, LEAST_ROWS = 14 * DAY_H, 7 * DAY_H
+SETTLED_H, LEAST_ROWS = 12 * DAY_H, 7 * DAY_H  # by then a workday has eight like it behind it
 SCALE_QUANTILE = 0.98
 SATURDAY = 5
 
@@ -95,7 +95,7 @@ def hourly_examples(
 ) -> Examples:
     """Examples of a series, split in time: train, then holdout, then test.
 
-    The first two weeks only lend their energies to later rows, if a week to train on is left.
+    The first twelve days only lend their energies to later rows, if a week to train on is left.
 
     Args:
         energy_kwh: Energy of consecutive hours, NaN where unknown, shape (hours,).

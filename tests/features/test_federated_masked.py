@@ -195,6 +195,8 @@ def test_a_secure_round_that_was_killed_comes_to_the_same_model(house: House, st
     again, _ = conducted(house, data, experiment_id=killed)
 
     assert again[0].model_sha256 == whole[0].model_sha256
+    assert again[0].deadline_at is not None
+    assert again[0].deadline_at > house.clock.now()  # nobody was late because the service was away
 
 
 def test_cells_judge_their_means_and_leave_a_liars_cell_out(house: House) -> None:

@@ -85,11 +85,11 @@ def test_training_holdout_and_test_follow_each_other_in_time() -> None:
     hours = [
         (part.y + part.usual) * found.scale_kwh for part in (found.train, found.holdout, found.test)
     ]
-    np.testing.assert_allclose(np.concatenate(hours), energy[24 * 14 :], rtol=1e-5)
-    assert (len(found.train), len(found.holdout), len(found.test)) == (24 * 21, 120, 240)
+    np.testing.assert_allclose(np.concatenate(hours), energy[24 * 12 :], rtol=1e-5)
+    assert (len(found.train), len(found.holdout), len(found.test)) == (24 * 23, 120, 240)
 
 
-@pytest.mark.parametrize(("days", "rows"), [(7, 24 * 5), (21, 24 * 19), (22, 24 * 7)])
+@pytest.mark.parametrize(("days", "rows"), [(7, 24 * 5), (19, 24 * 17), (20, 24 * 7)])
 def test_a_young_site_trains_on_its_first_days_too_if_it_has_little_else(
     days: int, rows: int
 ) -> None:
@@ -115,7 +115,7 @@ def test_unknown_hours_are_neither_examples_nor_inputs() -> None:
 
     found = hourly_examples(energy, START, timezone="UTC")
 
-    assert len(found.train) + len(found.holdout) == 24 * 14  # without two weeks and the gap
+    assert len(found.train) + len(found.holdout) == 24 * 16  # without the first days and the gap
     assert np.isfinite(found.train.x).all()
     assert np.isfinite(found.holdout.x).all()
 

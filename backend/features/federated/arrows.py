@@ -115,6 +115,13 @@ def move(at: Ledge, round_id: str, state: str, *, took_s: float) -> None:
         _tell(db, current, now)
 
 
+def begin_deadline(at: Ledge, round_id: str) -> None:
+    """Give those who were asked their whole time again."""
+    with at.step() as (db, now):
+        current = db.get_one(FederatedRound, round_id)
+        current.deadline_at = now + timedelta(seconds=at.terms.deadline_s)
+
+
 def store_updates(at: Ledge, round_id: str, answers: Sequence[TrainAnswer]) -> None:
     """Keep what came; an update that is there already stays as it is."""
     with at.step() as (db, now):

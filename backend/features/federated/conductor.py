@@ -129,7 +129,7 @@ class _Round:
             rounds = queries.rounds_of(db, self._terms.experiment_id)
             experiment = db.get_one(FederatedExperiment, self._terms.experiment_id)
         if rounds and rounds[-1].state not in (CLOSED, FAILED):
-            return rounds[-1]
+            return self._taken_up(rounds[-1])
         number = len(rounds) + 1
         selected, committee = self._drawn(number)
         round_id = arrows.open_round(
@@ -142,6 +142,14 @@ class _Round:
         self._chair.passed(OPENED)
         with self._chair.database.reading() as db:
             return db.get_one(FederatedRound, round_id)
+
+    def _taken_up(self, found: FederatedRound) -> FederatedRound:
+        """A round somebody else began; nobody drops out because the service was away."""
+        if found.state != COLLECTING:
+            return found
+        arrows.begin_deadline(self._at, found.id)
+        with self._chair.database.reading() as db:
+            return db.get_one(FederatedRound, found.id)
 
     def _drawn(self, number: int) -> tuple[Sequence[str], Sequence[str]]:
         """Who trains and who judges; drawn by the recorded seed."""
@@ -212,7 +220,7 @@ class _Round:
             return asking.train_tasks(db, self._terms, self._current)
 
     def _left_s(self) -> float:
-        """Until the deadline; a moment at least, for a conductor that came back after it."""
+        """Until the deadline; a moment at least, for it may have passed while one was asked."""
         until = self._current.deadline_at
         left_s = 0.0 if until is None else (until - self._chair.clock.now()).total_seconds()
         return min(max(left_s, 0.1), self._terms.deadline_s)
