@@ -270,8 +270,10 @@ def _point(did: str) -> TelemetryPoint:
     )  # fmt: skip
 
 
-def test_a_vehicle_is_at_home_where_it_charged_most_often(demo: House) -> None:
-    with demo.parts.database.reading() as db:
+def test_a_vehicle_is_at_home_where_it_charged_most_often(house: House) -> None:
+    assert house.post("/demo/generate-data?days=2").status_code == 200
+
+    with house.parts.database.reading() as db:
         homes = home_sites(db)
         sessions = db.execute(select(ChargingSession.vehicle_did, ChargingSession.site_id)).all()
 
