@@ -71,6 +71,7 @@ POST   /federated/participants/.*/reinstate         o
 DELETE /federated/participants/.*                   op
 POST   /federated/(participants|rounds/.*/(updates|scores|judgement))   p
 POST   /federated/rounds                            o
+DELETE /federated/experiments/.*                    o
 GET    /federated/newcomer                          oa
 GET    /federated/(rounds|experiments|participants|model).*   oap
 GET    /jobs/.*                                     dfoa

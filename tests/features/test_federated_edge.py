@@ -16,6 +16,7 @@ from backend.edge.learning import Gateway, TaskRefused, train_task_of
 from backend.edge.models import ModelRefused, fetch_model
 from backend.edge.signing import did_of, signed
 from backend.features.federated.models import FederatedParticipant
+from backend.features.jobs.service import await_all
 from backend.federation.networks import shapes
 from backend.federation.participant import train as train_on
 from backend.federation.statements import Statement, hash_of_update
@@ -80,6 +81,28 @@ def test_a_round_without_a_quorum_fails_with_its_reason(house: House) -> None:
     assert (answer.status_code, answer.json()["code"]) == (409, "experiment_failed")
     assert answer.json()["detail"] == "0 updates came; 3 are needed"
     assert house.get(ROUNDS).json()["data"][0]["state"] == "failed"
+
+
+@ON_SQLITE
+def test_an_experiment_that_waits_for_gateways_can_be_stopped(house: House) -> None:
+    add_sites(house)
+    for name, data in examples(house).items():
+        gateway(house, name, data)
+    job = house.post(ROUNDS, {"engine": "edge", "deadline_s": 86_400, "experiment_id": "long"})
+    path = "/api/v1/federated/experiments/long"
+
+    stopped, again = (house.client.delete(path) for _ in range(2))
+    unknown = house.client.delete("/api/v1/federated/experiments/none")
+
+    await_all(house.parts.database, timeout_s=30)
+    assert (stopped.status_code, stopped.json()["state"]) == (200, "failed")
+    assert again.json() == stopped.json()
+    assert stopped.json()["reason"] == "stopped by an operator"
+    ended = house.get(f"/jobs/{job.json()['id']}").json()
+    assert (ended["state"], ended["error"]["detail"]) == ("failed", "stopped by an operator")
+    assert [one["state"] for one in house.get(ROUNDS).json()["data"]] in ([], ["failed"])
+    assert train(house, engine="embedded", num_rounds=1)["rounds_closed"] == 1
+    assert unknown.status_code == 404
 
 
 class Scene:

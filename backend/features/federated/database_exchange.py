@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 
 from backend.database import Database
 from backend.features.federated import queries, storing
-from backend.features.federated.models import FederatedRound
+from backend.features.federated.models import RUNNING, FederatedExperiment, FederatedRound
 from backend.federation.networks import shapes
 from backend.federation.tasks import Answer, ScoreAnswer, ScoreTask, Task, TrainAnswer, TrainTask
 
@@ -51,6 +51,8 @@ class DatabaseExchange:
         while len(found) < len(tasks) and time.monotonic() < until:
             self._sleep(POLL_S)
             found = self._found(tasks)
+            if not self._goes_on(tasks[0].experiment_id):
+                break
         self._missing = {one.participant: LATE for one in tasks if one.participant not in found}
         return [found[one.participant] for one in tasks if one.participant in found]
 
@@ -60,6 +62,11 @@ class DatabaseExchange:
 
     def close(self) -> None:
         """Nothing to let go of."""
+
+    def _goes_on(self, experiment_id: str) -> bool:
+        with self._database.reading() as db:
+            row = db.get(FederatedExperiment, experiment_id)
+            return row is not None and row.state == RUNNING
 
     def _is_in_round(self, task: Task) -> bool:
         with self._database.reading() as db:

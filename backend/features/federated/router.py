@@ -9,7 +9,7 @@ from fastapi.sse import EventSourceResponse, ServerSentEvent
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from backend.components import CurrentParts, ReadDb
+from backend.components import CurrentParts, Db, ReadDb
 from backend.features.credentials.holder import (
     CurrentHolder,
     NotAllowed,
@@ -22,6 +22,7 @@ from backend.features.federated import (
     models_router,
     participants_router,
     service,
+    stopping,
     streams,
     trees_router,
     views,
@@ -201,6 +202,21 @@ async def round_events(
 def get_experiment(experiment_id: ExperimentId, db: ReadDb) -> ExperimentView:
     """See the terms, the curve of its rounds and the summary of its figures."""
     return views.experiment_view(db, service.require_experiment(db, experiment_id))
+
+
+@router.delete(
+    "/federated/experiments/{experiment_id}",
+    summary="Stop an experiment",
+    dependencies=[allow("operator")],
+    responses=described(*REFUSED, ExperimentNotFound, IdempotencyKeyReused),
+)
+def stop_experiment(
+    experiment_id: ExperimentId, holder: CurrentHolder, parts: CurrentParts, db: Db
+) -> ExperimentView:
+    """End it where it stands, so that its engine is free; again changes nothing."""
+    stopped = stopping.stop(db, experiment_id, holder=holder, now=parts.clock.now())
+    db.flush()
+    return views.experiment_view(db, stopped)
 
 
 @router.get(

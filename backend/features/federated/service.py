@@ -152,7 +152,7 @@ def work_on(parts: Parts, experiment_id: str, report: Report) -> dict[str, Any]:
     try:
         summary = _conducted(parts, experiment, report)
     except LeaseLost:
-        return {"experiment_id": experiment_id, "is_conducted_elsewhere": True}
+        return _without_lease(parts, experiment_id)
     except SQLAlchemyError:
         raise  # taken up again when the database is back
     except Exception as error:
@@ -163,6 +163,15 @@ def work_on(parts: Parts, experiment_id: str, report: Report) -> dict[str, Any]:
     if summary.get("state") == FAILED:
         raise ExperimentFailed(str(summary["reason"]))
     return summary
+
+
+def _without_lease(parts: Parts, experiment_id: str) -> dict[str, Any]:
+    """What to say of an experiment that somebody stopped, or that another conducts."""
+    with parts.database.reading() as db:
+        row = require_experiment(db, experiment_id)
+    if row.state == FAILED:
+        raise ExperimentFailed(str(row.reason))
+    return {"experiment_id": experiment_id, "is_conducted_elsewhere": True}
 
 
 def _conducted(parts: Parts, experiment: FederatedExperiment, report: Report) -> dict[str, Any]:
