@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from sqlalchemy import delete, update
 from sqlalchemy.orm import Session
 
-from backend.adapters.ledger.contracts import STATUS
+from backend.adapters.ledger.contracts import CHARGE_LEDGER, MODELS, STATUS
 from backend.adapters.ledger.deploying import Deployer, Rate
 from backend.adapters.ledger.embedded import EmbeddedLedger
 from backend.adapters.ledger.ledger import Chain
@@ -35,17 +35,13 @@ def boot(database: Database, ledger: EmbeddedLedger, chain: Chain, signer: Signe
 def record_places(db: Session, chain: Chain, places: dict[str, str]) -> None:
     """Remember where contracts stand on a chain; new ones take the place of old ones.
 
-    Roots, blocks and verdicts stay where they were told. Whether a credential is revoked is asked
-    of the newest contract, so that is told everything again.
+    Roots stay where they were anchored: the receipts name the place. All others are told everything
+    again: whether a credential is revoked is asked of the newest, a block follows the one before,
+    and a verdict needs its round.
     """
-    former = update(ChainTx).where(
-        ChainTx.chain_id == chain.chain_id,
-        ChainTx.genesis_hash == chain.genesis_hash,
-        ChainTx.contract == STATUS,
-        ChainTx.address != places.get(STATUS, "").lower(),
-        ChainTx.state.in_(LIVE),
-    )
-    db.execute(former.values(state=SUPERSEDED, reason="Another contract took its place."))
+    for contract in (STATUS, CHARGE_LEDGER, MODELS):
+        if contract in places:
+            _supersede(db, chain, contract, places[contract].lower())
     for contract, address in places.items():
         row = ContractPlace(
             chain_id=chain.chain_id,
@@ -55,3 +51,15 @@ def record_places(db: Session, chain: Chain, places: dict[str, str]) -> None:
             recorded_at=datetime.now(UTC),
         )
         db.merge(row)
+
+
+def _supersede(db: Session, chain: Chain, contract: str, address: str) -> None:
+    """Let what was told at other addresses of a contract be told again."""
+    former = update(ChainTx).where(
+        ChainTx.chain_id == chain.chain_id,
+        ChainTx.genesis_hash == chain.genesis_hash,
+        ChainTx.contract == contract,
+        ChainTx.address != address,
+        ChainTx.state.in_(LIVE),
+    )
+    db.execute(former.values(state=SUPERSEDED, reason="Another contract took its place."))

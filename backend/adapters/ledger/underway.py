@@ -19,6 +19,7 @@ from backend.adapters.ledger.transactions import (
     REPLACED,
     SENT,
     SIGNED,
+    SUPERSEDED,
     UNMINED,
     ChainTx,
 )
@@ -149,7 +150,8 @@ def fills_gap(desk: Desk) -> bool:
     pending = desk.ledger.next_nonce(desk.signer.address)
     if pending >= desk.own_nonce():
         return False
-    query = select(ChainTx).where(*desk.mine(*UNMINED, INCLUDED, FINAL, FAILED))
+    # What another contract took the place of still holds its nonce.
+    query = select(ChainTx).where(*desk.mine(*UNMINED, INCLUDED, FINAL, FAILED, SUPERSEDED))
     with desk.database.reading() as db:
         rows = db.scalars(query.where(ChainTx.nonce >= pending).order_by(ChainTx.nonce)).all()
     forgotten = [one.id for one in rows if one.state in ON_CHAIN]

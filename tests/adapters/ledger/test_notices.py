@@ -11,10 +11,12 @@ from backend.adapters.ledger.abi import address_of, call_of, number_in
 from backend.adapters.ledger.booting import record_places
 from backend.adapters.ledger.checks import NotFit, Wanted, require_fit, stand_of
 from backend.adapters.ledger.contracts import CHARGE_LEDGER, MODELS, REGISTRY, STATUS, sequence_of
+from backend.adapters.ledger.deeds import Sealing
 from backend.adapters.ledger.deploying import DIRECTORY, Deployer, Rate, checksummed
 from backend.adapters.ledger.model_deeds import RoundOpening, Verdict, round_for
 from backend.adapters.ledger.status_deeds import ListPublication, StatusChange
 from backend.adapters.ledger.transactions import ChainTx, ContractPlace
+from backend.proofs.blocks import FIRST_PREVIOUS, BlockHeader
 from tests.adapters.ledger.conftest import CAP_WEI, Bench, Told, until
 from tests.adapters.ledger.test_sending import away, settle
 
@@ -249,6 +251,28 @@ def test_a_new_contract_of_statuses_is_told_everything_again(embedded: Bench) ->
 
     assert says(bench, "isRevoked", 7)
     assert sorted(bench.states()) == ["final", "final", "final", "superseded"]
+
+
+def test_new_contracts_get_all_blocks_and_rounds_from_the_first_on(embedded: Bench) -> None:
+    bench, former = embedded, dict(embedded.places)
+    first = BlockHeader(1, FIRST_PREVIOUS, b"\x0b" * 32, 1, 2, 1, 1000, 0)
+    second = BlockHeader(2, first.hash(), b"\x0c" * 32, 2, 3, 1, 1000, 0)
+    bench.deeds = [Sealing("blk_1", first), opening()]
+    settle(bench, bench.sender())
+    bench.deeds.append(Sealing("blk_2", second))
+    bench.sender(Told(bench.ledger, broadcast=away)).step()  # signed, and not sent
+    deployer = Deployer(bench.ledger, bench.signer, CAP_WEI, Rate(1, 1_000_000))
+    bench.places = deployer.deploy(writer=bench.signer.address)
+    with bench.database.transaction() as db:
+        record_places(db, bench.ledger.chain(), bench.places)
+    bench.deeds.append(verdict())
+    bench.now.advance(minutes=6)
+
+    settle(bench, bench.sender())
+
+    assert former[CHARGE_LEDGER] != bench.places[CHARGE_LEDGER]
+    assert all(bench.holds(one) for one in bench.deeds)
+    assert sequence_of(bench.ledger, CHARGE_LEDGER, bench.places[CHARGE_LEDGER]) == 2
 
 
 @pytest.mark.parametrize(
