@@ -1,6 +1,6 @@
 """Liars among the participants: what they send instead of their updates, and how they vote.
 
-Seven attacks, three that know the defence, and a backdoor. All liars of a run work together and see
+Seven attacks, three that know the defence, free riders, and a backdoor. All liars of a run work together and see
 each other's and the honest updates; on the committee they praise each other and damn the rest.
 """
 
@@ -55,6 +55,7 @@ Attack = Callable[[Situation], TrainAnswer]
 
 FAKED_EXAMPLES = 10**8
 PARTS = (1.0, 0.8, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1)
+NOTHING = 1e-3
 PASSES = 0.9  # of the tolerance: its holdout is not the committee's
 TRIGGER_WEEKDAY = slice(4, 6)  # weekday_sin and weekday_cos
 TRIGGER_HOUR = slice(0, 4)
@@ -128,6 +129,15 @@ def gate_aware(now: Situation) -> TrainAnswer:
     return now.own
 
 
+def free_ride(now: Situation) -> TrainAnswer:
+    """Next to nothing, no two alike: the model without the work, and a short median to clip to."""
+    almost = {
+        name: (NOTHING * now.rng.standard_normal(array.shape)).astype("<f4")
+        for name, array in now.own.delta.items()
+    }
+    return replace(now.own, delta=almost)
+
+
 ATTACKS: Mapping[str, Attack] = {
     "label_flip": as_trained,
     "sign_flip": sign,
@@ -141,6 +151,7 @@ ADAPTIVE: Mapping[str, Attack] = {
     "little_is_enough_jittered": partial(little_is_enough, jitter=0.3),
     "just_inside": just_inside,
     "gate_aware": gate_aware,
+    "free_riders": free_ride,
 }
 
 
