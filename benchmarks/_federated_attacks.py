@@ -1,7 +1,8 @@
 """Liars among the participants: what they send instead of their updates, and how they vote.
 
-Seven attacks, three that know the defence, free riders, and a backdoor. All liars of a run work together and see
-each other's and the honest updates; on the committee they praise each other and damn the rest.
+Seven attacks, three that know the defence, free riders, and a backdoor. All liars of a run work
+together and see each other's and the honest updates; on the committee they praise each other and
+damn the rest.
 """
 
 import zlib
