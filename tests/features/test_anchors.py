@@ -19,6 +19,7 @@ from backend.features.anchors import collecting, service, wiring
 from backend.features.anchors.batching import header_of
 from backend.features.anchors.listeners import Work
 from backend.features.anchors.models import BLOCK, AnchorBatch, AnchorItem
+from backend.features.credentials.holder import Holder
 from backend.features.credentials.listeners import close_chain_now
 from backend.proofs import checkpoints, receipts
 from backend.proofs.merkle import Kind
@@ -479,6 +480,24 @@ def test_only_our_signature_is_verified_unless_another_is_asked_for(sqlite_house
     theirs = house.post("/anchors/verify", {"receipt": foreign, "signer": did_of(key)}).json()
 
     assert (ours["verified"], theirs["verified"]) == (False, True)
+
+
+def test_a_strangers_session_is_in_no_batch(sqlite_house: House) -> None:
+    house = sqlite_house
+    house.site()
+    session_id = finished(house)
+    collect(house)
+    stranger = Holder("did:x:driver", frozenset({"driver"}), "verified")
+    auditor = Holder("did:x:auditor", frozenset({"auditor"}), "verified")
+
+    with house.parts.database.reading() as db:
+        shown, hidden, all_of_them = (
+            service.batches_of(db, holder, after=None, limit=25, item=item)
+            for holder, item in ((auditor, session_id), (stranger, session_id), (stranger, None))
+        )
+
+    assert [len(one) for one in (shown, hidden, all_of_them)] == [1, 0, 1]
+    assert house.get("/anchors?item=nothing").json()["data"] == []
 
 
 @pytest.mark.parametrize("path", ["/anchors/anc_1", "/anchors/anc_1/proof?item=x"])

@@ -6,7 +6,7 @@ from fastapi import APIRouter, Depends, Path, Query, Request, Response
 
 from backend.components import CurrentParts, ReadDb
 from backend.features.anchors import queries, service, telling, views, wiring
-from backend.features.anchors.models import BATCH, BLOCK
+from backend.features.anchors.models import BLOCK
 from backend.features.anchors.schemas import (
     BatchView,
     BlockView,
@@ -68,6 +68,7 @@ Said = Annotated[bytes, Depends(_said)]
 def list_anchors(
     request: Request,
     response: Response,
+    holder: CurrentHolder,
     db: ReadDb,
     item: Annotated[
         str | None,
@@ -78,7 +79,7 @@ def list_anchors(
 ) -> Page[BatchView]:
     """Batches with their roots and how far each is on its way to the chain, newest first."""
     after = _number_in(cursor, request)
-    rows = queries.batches_page(db, BATCH, after=after, limit=limit, item=item)
+    rows = service.batches_of(db, holder, after=after, limit=limit, item=item)
     return page_of(
         rows,
         limit,

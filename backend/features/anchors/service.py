@@ -6,7 +6,7 @@ from http import HTTPStatus
 from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from sqlalchemy import update
+from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
 from backend.features.anchors import collecting, queries
@@ -72,6 +72,17 @@ def _anchor_of(db: Session, item: AnchorItem) -> dict[str, Any] | None:
     members = ("proof", "root", "count", "checkpoint", "trust", "finality")
     shown = proof.model_dump(mode="json")
     return {**{name: shown[name] for name in members}, "id": item.batch_id, "chain": shown["chain"]}
+
+
+def batches_of(
+    db: Session, holder: Holder, *, after: str | None, limit: int, item: str | None
+) -> Sequence[queries.Listed]:
+    """Up to `limit + 1` batches, newest first; of a stranger's session none is shown."""
+    if item is not None:
+        named = db.scalars(select(AnchorItem).where(AnchorItem.name == item))  # of every kind
+        if not any(_may_see(db, one, holder) for one in named):
+            return []
+    return queries.batches_page(db, BATCH, after=after, limit=limit, item=item)
 
 
 def proof_of(db: Session, batch_id: str, kind: Kind, name: str, *, holder: Holder) -> ItemProof:
