@@ -22,10 +22,12 @@ import backend.features
 from backend import __version__, documentation, problems, status
 from backend.clock import Clock
 from backend.components import Parts, migrate, open_parts
+from backend.features.anchors.queries import gas_of
 from backend.features.credentials.door import demo_door, production_door
 from backend.features.credentials.router import well_known
 from backend.features.credentials.service_key import SigningKeyMissing, token_key
 from backend.features.federated.trees_grouping import HOME_SITES
+from backend.features.federated.views import GAS_OF
 from backend.features.sessions import guest_page
 from backend.features.sessions.examples import existing_ids
 from backend.features.sessions.homes import home_sites
@@ -85,6 +87,7 @@ def create_app(settings: Settings, *, clock: Clock | None = None) -> FastAPI:
     parts = stack.enter_context(open_parts(settings, door=door, clock=clock))
     token_key(parts)  # production does not start without one
     parts.shared[HOME_SITES] = home_sites  # two rooms that do not know each other
+    parts.shared[GAS_OF] = gas_of
     app = FastAPIOffline(
         docs_url=None,
         redoc_url=None,

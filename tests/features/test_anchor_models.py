@@ -8,7 +8,7 @@ from backend.adapters.ledger.abi import call_of, number_in
 from backend.features.anchors.rounds import NOTHING
 from backend.proofs.merkle import Kind
 from tests.conftest import House
-from tests.features.federated_sites import add_sites, train
+from tests.features.federated_sites import add_sites, experiment, train
 from tests.features.test_anchor_statuses import (
     MODEL,
     asked,
@@ -57,7 +57,8 @@ def test_a_closed_round_is_opened_on_the_chain_with_a_verdict_on_every_update(
 def test_sites_that_learn_together_find_their_verdicts_on_the_chain(sqlite_house: House) -> None:
     house = sqlite_house
     add_sites(house)
-    train(house, num_rounds=2)
+    summary = train(house, num_rounds=2)
+    before = experiment(house, summary)["gas_used"]
     collect(house)
     send(house)
 
@@ -75,7 +76,9 @@ def test_sites_that_learn_together_find_their_verdicts_on_the_chain(sqlite_house
             (one,) = verdicts(house, update_["sha256"])
             assert one["is_accepted"] == (update_["verdict"] == "accepted")
             assert (one["status"], one["name"]) == ("final", facts["round_id"])
-    assert house.get("/ledger").json()["models"]["waiting"] == 0
+    models = house.get("/ledger").json()["models"]
+    assert models["waiting"] == 0
+    assert (before, experiment(house, summary)["gas_used"]) == (0, models["gas_used"])
 
 
 def test_a_challenger_is_judged_when_it_is_promoted(sqlite_house: House) -> None:

@@ -139,6 +139,13 @@ def notice_counts(db: Session, contract: str) -> tuple[int, int, int, int]:
     return told, db.scalar(waiting) or 0, gas, fee_wei
 
 
+def gas_of(db: Session, names: Sequence[str]) -> int:
+    """Gas that telling contracts of these names has used so far, such as rounds of models."""
+    mined = (ChainTx.subject == ChainNotice.id, ChainTx.state.in_(ON_CHAIN))
+    paid = select(func.coalesce(func.sum(ChainTx.gas_used), 0)).select_from(ChainNotice)
+    return int(db.scalar(paid.join(ChainTx, and_(*mined)).where(ChainNotice.name.in_(names))) or 0)
+
+
 def notices_of(db: Session, *conditions: ColumnElement[bool]) -> Sequence[ToldTx]:
     """Notices with their transactions, in the order of the versions of their list."""
     newest = (

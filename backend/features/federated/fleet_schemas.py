@@ -71,6 +71,21 @@ class FleetBaselines(BaseModel):
     local_accuracy: Share = Field(description="Each vehicle learned alone")
 
 
+class FleetCostsView(BaseModel):
+    """What the fleet's energy costs on the days of the run, at the simulated prices.
+
+    Counted too: what batteries hold less at the end than at the start, at the mean price, and
+    what they did not hold on the road, at the dearest.
+    """
+
+    at_once_eur: float = Field(description="Charging whenever plugged in")
+    teacher_eur: float = Field(description="Doing as the labels say")
+    model_eur: float = Field(description="Doing as the shared model says")
+    cost_saved_eur: float = Field(description="By the model, beside charging at once")
+    stranded_at_once_kwh: float = Field(description="Driving that the batteries did not hold")
+    stranded_model_kwh: float = Field(description="The same where the model drives")
+
+
 class FleetPrivacyView(BaseModel):
     """What the shared model may give away of one vehicle."""
 
@@ -97,7 +112,8 @@ class FleetRunResult(BaseModel):
     model_sha256: str
     model_bytes: int
     bytes_moved: int = Field(description="Models to the vehicles drawn and updates back")
-    energy_cost_eur: float = Field(description="Of all flows, at the simulated price")
+    energy_cost_eur: float = Field(description="Of the teacher's flows, at the simulated price")
+    costs: FleetCostsView
     flows_sealed: int | None = Field(description="Flows entered for blocks; null if not asked for")
     duration_s: float
 

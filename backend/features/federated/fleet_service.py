@@ -24,6 +24,7 @@ from backend.features.federated.fleet_schemas import (
     Decision,
     DecisionAsked,
     FleetBaselines,
+    FleetCostsView,
     FleetPrivacyView,
     FleetRoundView,
     FleetRunNew,
@@ -33,6 +34,7 @@ from backend.features.federated.fleet_terms import MOST_CELLS, MOST_SEALED_VEHIC
 from backend.features.jobs.service import Report
 from backend.federation import fleet, fleet_privacy
 from backend.federation.fleet import FleetSettings, FleetState
+from backend.federation.fleet_costs import costs_of
 from backend.federation.fleet_privacy import FleetPrivacy
 from backend.federation.fleet_world import (
     ACTIONS,
@@ -194,6 +196,7 @@ def _result(
         model_bytes=size,
         bytes_moved=size * sum(one.drawn + one.trained for one in state.curve),
         energy_cost_eur=round(cost_eur, 2),
+        costs=FleetCostsView(**asdict(costs_of(run.world, run.life, weights))),
         flows_sealed=sealed,
         duration_s=round(time.monotonic() - run.started_s, 3),
     )

@@ -199,9 +199,10 @@ async def round_events(
     dependencies=[LOOKING],
     responses=described(*REFUSED, ExperimentNotFound),
 )
-def get_experiment(experiment_id: ExperimentId, db: ReadDb) -> ExperimentView:
+def get_experiment(experiment_id: ExperimentId, db: ReadDb, parts: CurrentParts) -> ExperimentView:
     """See the terms, the curve of its rounds and the summary of its figures."""
-    return views.experiment_view(db, service.require_experiment(db, experiment_id))
+    found = service.require_experiment(db, experiment_id)
+    return views.experiment_view(db, found, gas_of=parts.shared.get(views.GAS_OF))
 
 
 @router.delete(

@@ -172,6 +172,10 @@ class ExperimentView(BaseModel):
     finished_at: UtcDatetime | None
     privacy_unit: str | None = Field(description="What an epsilon hides; null without privacy")
     summary: dict[str, Any] | None
+    gas_used: int | None = Field(
+        description="Paid so far for the verdicts of its rounds on the chain; null where no "
+        "chain is at hand, as on the command line"
+    )
     rounds: list[CurvePoint]
 
 

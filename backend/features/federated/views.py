@@ -1,5 +1,6 @@
 """Rows as callers see them, and the curves of an experiment."""
 
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from sqlalchemy.orm import Session
@@ -20,6 +21,9 @@ from backend.features.federated.schemas import (
     ValidationView,
 )
 from backend.federation.privacy import PRIVACY_UNIT
+
+GAS_OF = "gas_of"
+GasOf = Callable[[Session, Sequence[str]], int]
 
 
 def round_detail(db: Session, row: FederatedRound) -> RoundDetail:
@@ -42,8 +46,18 @@ def _update(row: FederatedUpdate) -> UpdateView:
     return UpdateView(**{name: getattr(row, name) for name in names}, is_signed=bool(row.signature))
 
 
-def experiment_view(db: Session, row: FederatedExperiment) -> ExperimentView:
-    """An experiment and the curve of its rounds."""
+def experiment_view(
+    db: Session, row: FederatedExperiment, *, gas_of: GasOf | None = None
+) -> ExperimentView:
+    """An experiment and the curve of its rounds.
+
+    Args:
+        db: To read from.
+        row: The experiment.
+        gas_of: Tells what the chain has cost for names; handed over, for that room is above.
+    """
+    rounds = [one.id for one in queries.rounds_of(db, row.id)]
+    names = [*rounds, *([row.model_id] if row.model_id else [])]
     return ExperimentView(
         id=row.id,
         state=row.state,
@@ -59,6 +73,7 @@ def experiment_view(db: Session, row: FederatedExperiment) -> ExperimentView:
         finished_at=row.finished_at,
         privacy_unit=PRIVACY_UNIT if row.terms.get("privacy") else None,
         summary=row.summary,
+        gas_used=gas_of(db, names) if gas_of else None,
         rounds=curve(db, row.id),
     )
 
