@@ -3,7 +3,9 @@
 import csv
 import json
 import re
+import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, timedelta
 from pathlib import Path
 from typing import Any
@@ -13,10 +15,15 @@ from sqlalchemy import update
 from typer.testing import CliRunner
 
 from backend.cli import app
+from backend.edge.learning import Gateway
 from backend.edge.proofs import Pass
 from backend.edge.series import DataRefused, hours_in
+from backend.features.credentials.holder import Holder
+from backend.features.federated import enrolling
 from backend.features.federated.finishing import convergence
+from backend.features.federated.models import FederatedParticipant
 from backend.features.forecasts.models import DemandInterval
+from backend.features.jobs.service import await_all
 from backend.settings import read_settings
 from tests.conftest import House, house_on
 from tests.features.federated_sites import (
@@ -159,13 +166,51 @@ def test_in_production_verified_gateways_train_and_another_cannot_send_for_them(
         )
         gateways.append(made)
 
+    body = {"engine": "edge", "num_rounds": 1, "min_available_clients": 3, "deadline_s": 30}
+    answer = administrator.post(house, ROUNDS, body)
+    stolen = replace(gateways[0], holder=gateways[1].holder)  # its key, but another's token
+    task = _task_of(gateways[0])
+    unseen, refused = stolen._task(), stolen._train(task)  # noqa: SLF001 - step by step
     with at_work(gateways):
-        body = {"engine": "edge", "num_rounds": 1, "min_available_clients": 3, "deadline_s": 30}
-        answer = administrator.post(house, f"{ROUNDS}?wait=true", body)
+        await_all(house.parts.database, timeout_s=30)
     listed = administrator.get(house, ROUNDS).json()["data"][0]
 
-    assert answer.status_code == 200, answer.text
+    assert answer.status_code == 202, answer.text
+    assert unseen is None
+    assert (refused.status, refused.json()["code"]) == (403, "signed_by_another")
     assert (listed["state"], listed["metrics"]["received"]) == ("closed", 3)
+
+
+def _task_of(one: Gateway) -> dict[str, Any]:
+    """What a gateway is asked, as soon as it is."""
+    for _ in range(400):
+        task = one._task()  # noqa: SLF001 - a gateway's own loop would do it at once
+        if task is not None:
+            return task
+        threading.Event().wait(0.02)
+    raise AssertionError("nothing was asked")
+
+
+@pytest.mark.parametrize(
+    ("state", "sites", "seen"),
+    [
+        ("active", {"site_a"}, ["site_a"]),
+        ("active", {"site_b"}, []),
+        ("suspended", {"site_a"}, []),
+        ("left", {"site_a"}, []),
+    ],
+)
+def test_only_who_still_trains_for_a_site_is_shown_its_task(
+    house: House, state: str, sites: set[str], seen: list[str]
+) -> None:
+    enrolled = {"site_id": "site_a", "engine": "edge", "did": "did:x", "state": state}
+    kept = {"assurance": "verified", "strikes": 0, "standing": {}, "enrolled_at": house.clock.now()}
+    holder = Holder("did:x", frozenset(), "verified", training_sites=frozenset(sites))
+
+    with house.parts.database.transaction() as db:
+        db.add(FederatedParticipant(**enrolled, **kept))
+        db.flush()
+        assert enrolling.asked_for(db, holder) == seen
 
 
 def _pass(token: str, key: Any) -> Any:

@@ -142,6 +142,16 @@ def methods_for(db: Session, did: str, *, now: datetime) -> tuple[VerificationMe
     return tuple(one for one in found if one.public_jwk is not None)
 
 
+def asked_for(db: Session, holder: Holder) -> list[str]:
+    """The sites whose tasks a caller may see: active, and still its own by its credential."""
+    is_simulated = holder.assurance == "simulated"
+    return [
+        one.site_id
+        for one in of_did(db, holder.did)
+        if one.state == ACTIVE and (is_simulated or one.site_id in holder.training_sites)
+    ]
+
+
 def of_did(db: Session, did: str) -> list[FederatedParticipant]:
     """The sites that a DID speaks for, in order."""
     query = select(FederatedParticipant).where(

@@ -138,7 +138,7 @@ def get_task(
     if round_id != tasking.CURRENT:
         updating.require_round(db, round_id)
     now = parts.clock.now()
-    mine = [one.site_id for one in enrolling.of_did(db, holder.did)]
+    mine = enrolling.asked_for(db, holder)
     if holder.assurance == "simulated" and site_id is not None:
         mine = [site_id]
     for name in mine:
