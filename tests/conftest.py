@@ -21,6 +21,7 @@ from backend.components import Parts, migrate
 from backend.features.credentials.service_key import write_new_key
 from backend.features.sessions.examples import start_body
 from backend.main import create_app
+from backend.planning.mpc import warm_up
 from backend.settings import Settings
 
 # The same examples in every run: a failure is a change's, and comes again when it is looked at.
@@ -33,13 +34,22 @@ ADDRESS = "http://testserver"
 DATA = Path(os.environ.get("TASCO_DATA", "../shared/data"))
 
 
+def _nothing() -> None:
+    """Nothing is under way."""
+
+
 @dataclass
 class TestClock:
-    """A clock that stands still until it is told otherwise."""
+    """A clock that stands still until it is told otherwise.
+
+    What is under way when it is moved ends before: a listener that has read the time would else do
+    today what belongs to yesterday.
+    """
 
     __test__ = False
     shown: datetime = NOON
     speed: float = 1.0
+    settle: Callable[[], object] = _nothing
 
     def now(self) -> datetime:
         """The time it was told."""
@@ -51,6 +61,7 @@ class TestClock:
 
     def advance(self, **span: float) -> None:
         """Move on, such as `advance(hours=2)`."""
+        self.settle()
         self.shown += timedelta(**span)
 
     def change(self, *, set_to: datetime | None, advance_s: float, speed: float | None) -> None:
@@ -133,8 +144,11 @@ def house_on(url: str, folder: Path, **settings: Any) -> Iterator[House]:
     clock = TestClock()
     made = Settings(**chosen, _env_file=None)
     app = create_app(made, clock=clock)
+    warm_up()  # once in a process: the first plan would else wait seconds for its imports
     with TestClient(app, raise_server_exceptions=False) as client:
+        clock.settle = app.state.parts.relay.drain
         yield House(app, client, clock, made)
+        clock.settle = _nothing
 
 
 @pytest.fixture(scope="session")
