@@ -23,6 +23,9 @@ from tests.conftest import House
 from tests.features.test_anchors import collect, finished
 
 NODE_URL = os.environ.get("TASCO_TEST_ETHEREUM_URL", "")
+NEEDS_A_NODE = pytest.mark.skipif(
+    not NODE_URL, reason="no Ethereum node: run `python3 run.py services anvil`"
+)
 ANVILS_FIRST_KEY = "0xac0974bec39a17e36ba4a6b4d238ff944bacb478cbed5efcae784d7bf4f2ff80"
 
 
@@ -227,7 +230,7 @@ def test_the_chain_of_the_demo_is_not_reached_from_the_command_line(sqlite_url: 
     assert "TASCO_LEDGER_URL" in result.output
 
 
-@pytest.mark.skipif(not NODE_URL, reason="no Ethereum node: run `python3 run.py services anvil`")
+@NEEDS_A_NODE
 @pytest.mark.parametrize(
     "words",
     [
@@ -262,6 +265,7 @@ def test_what_is_no_url_is_named(sqlite_url: str, name: str, said: str) -> None:
     assert said in result.output
 
 
+@NEEDS_A_NODE
 def test_contracts_are_deployed_on_a_node_and_found_again(sqlite_url: str) -> None:
     variables = {
         "TASCO_DATABASE_URL": sqlite_url,
@@ -289,7 +293,7 @@ def _places(deployed: Result) -> dict[str, str]:
     return {row[0]: row[1] for row in rows if len(row) == 2 and row[1].startswith("0x")}
 
 
-@pytest.mark.skipif(not NODE_URL, reason="no Ethereum node: run `python3 run.py services anvil`")
+@NEEDS_A_NODE
 def test_a_key_that_everybody_holds_deploys_nothing_in_production(sqlite_url: str) -> None:
     result = run(
         "chain",
