@@ -55,17 +55,16 @@ def _replan(parts: Parts, desk: Desk, event: Event) -> None:
     """Plan the site of an event again; a repeated delivery changes nothing."""
     if event.site_id is None or _is_in_plan(parts, event):
         return
-    now = parts.clock.now()
 
     def _first_time(db: Session) -> bool:
-        return is_first_delivery(db, listener=NAME, event_id=event.id, now=now)
+        return is_first_delivery(db, listener=NAME, event_id=event.id, now=parts.clock.now())
 
     replan_site(
         parts.database,
         event.site_id,
         desk=desk,
         cause=event.type,
-        now=now,
+        clock=parts.clock,
         reason=event.data.get("reason"),
         unless_done=_first_time,
     )

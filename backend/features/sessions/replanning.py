@@ -7,6 +7,7 @@ import structlog
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from backend.clock import Clock
 from backend.components import Parts
 from backend.database import Database
 from backend.features.sessions import planner, queries
@@ -39,20 +40,22 @@ def replan_site(
     *,
     desk: Desk,
     cause: str,
-    now: datetime,
+    clock: Clock,
     reason: str | None = None,
     unless_done: Callable[[Session], bool] = lambda _: True,
 ) -> int | None:
     """Plan a site's open sessions anew.
 
     `unless_done` is asked in the storing transaction; False leaves everything as it is. Cause and
-    reason are told to everybody who is planned.
+    reason are told to everybody who is planned. Each try reads the clock anew: a plan that takes in
+    a change must not be dated before it.
 
     Returns:
         The plan's version, None if there was nothing to plan.
     """
     with desk.turns.of(site_id):
         for _ in range(REPLAN_TRIES):
+            now = clock.now()
             with database.reading() as read:
                 site = read.get(Site, site_id)
                 situation = queries.situation_of(read, site, now=now) if site else None
@@ -102,7 +105,7 @@ def replan_all(parts: Parts, desk: Desk, *, cause: str) -> list[str]:
     planned = []
     for site_id in sorted(site_ids):
         try:
-            replan_site(parts.database, site_id, desk=desk, cause=cause, now=parts.clock.now())
+            replan_site(parts.database, site_id, desk=desk, cause=cause, clock=parts.clock)
             planned.append(site_id)
         except SiteBusy:
             log.info("replan.skipped", site_id=site_id, reason="the site is being planned")
