@@ -38,6 +38,7 @@ from backend.adapters.ledger.sending import Sender
 from backend.adapters.ledger.transactions import LIVE, ChainTx
 from backend.components import migrate
 from backend.database import Database
+from backend.observability import configure_logging
 from backend.proofs.canonical import item_hash, item_id
 from backend.proofs.checkpoints import checkpoint
 from backend.proofs.merkle import Kind, build, leaf_of
@@ -227,6 +228,7 @@ def _sessions(house: Any, numbers: range) -> None:  # noqa: ANN401 - of the test
 
 
 def main() -> None:
+    configure_logging(level="error", as_json=False)  # on standard error: the output is the figures
     options = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     options.add_argument("--json", action="store_true")
     options.add_argument("--cycles", choices=["none", "down"], help=argparse.SUPPRESS)
