@@ -32,6 +32,24 @@ POSTGRES_URL = os.environ.get("TASCO_TEST_POSTGRES_URL", "")
 NOON = datetime(2026, 3, 10, 10, 0, tzinfo=UTC)  # a Tuesday, 12:00 in Helsinki
 ADDRESS = "http://testserver"
 DATA = Path(os.environ.get("TASCO_DATA", "../shared/data"))
+# They take minutes, and a file is one worker's: were they begun last, the others would be idle.
+LONG_FILES = (
+    "tests/test_schemathesis.py",
+    "tests/features/test_federated_flower.py",
+    "tests/features/test_federated_kill.py",
+    "tests/real/test_kill.py",
+    "tests/adapters/federation/test_superlink.py",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the long files; all else stays in its order."""
+    items.sort(key=_turn)
+
+
+def _turn(item: pytest.Item) -> int:
+    file = item.nodeid.split("::")[0]
+    return LONG_FILES.index(file) if file in LONG_FILES else len(LONG_FILES)
 
 
 def _nothing() -> None:

@@ -351,7 +351,8 @@ def test_ctrl_c_reaches_the_server_and_its_exit_status_comes_back(with_uv: Proje
 def test_the_whole_suite_runs_in_parallel_with_coverage(with_uv: Project) -> None:
     done = with_uv.run("test", "-x")
 
-    assert "-n 2 --dist loadfile --cov --cov-report=term:skip-covered -x" in done.stdout
+    in_turn = "-n 2 --dist loadfile --no-loadscope-reorder"
+    assert f"{in_turn} --cov --cov-report=term:skip-covered -x" in done.stdout
 
 
 @pytest.mark.parametrize("choice", ["-k=plan", "tests/test_some.py", "tests/test_some.py::test_a"])
