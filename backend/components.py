@@ -27,6 +27,7 @@ from backend.clock import Clock, DemoClock, SystemClock
 from backend.compute import Compute, InPlace, Processes
 from backend.database import POOL_TIMEOUT_S, Database
 from backend.federation.demand import Examples
+from backend.federation.signing import Signer
 from backend.idempotency import Claim, ClaimOfRequest, replay_if_stored, stake_at_begin
 from backend.observability import Metrics
 from backend.planning.mpc import warm_up
@@ -113,10 +114,12 @@ def open_ledger(address: str | None) -> Ledger | None:
 
 
 def embedded_exchange(
-    examples: Mapping[str, Examples], noise_keys: Mapping[str, bytes] | None = None
+    examples: Mapping[str, Examples],
+    noise_keys: Mapping[str, bytes] | None = None,
+    signers: Mapping[str, Signer] | None = None,
 ) -> Exchange:
     """The embedded engine of federated rounds: participants are threads of this process."""
-    return EmbeddedExchange(examples, noise_keys=noise_keys)
+    return EmbeddedExchange(examples, noise_keys=noise_keys, signers=signers)
 
 
 def open_superlink(settings: Settings) -> SuperLink:

@@ -16,10 +16,10 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from backend.edge.asking import Ask, Reply, ServiceAway, ask_over_http, told
 from backend.edge.budget import Budget, BudgetRefused
 from backend.edge.proofs import Pass
-from backend.edge.signing import did_of, noise_key_of, signed
 from backend.federation.demand import Examples
 from backend.federation.networks import shapes
-from backend.federation.participant import loss, r2, score, train
+from backend.federation.participant import errors_kwh, loss, r2, score, train
+from backend.federation.signing import did_of, noise_key_of, signed
 from backend.federation.statements import LIFETIME_S, Statement, hash_of_scores, hash_of_update
 from backend.federation.tasks import ScoreTask, TrainSettings, TrainTask
 from backend.federation.weights import Weights, WeightsRefused, content_hash, from_npz, to_npz
@@ -139,6 +139,7 @@ class Gateway:
         figures = {
             "loss": loss(task["family"], weights, rows),
             "r2": r2(task["family"], weights, rows),
+            **errors_kwh(task["family"], weights, self.examples),
         }
         statement = self._statement(task, "scores", hash_of_scores(figures), 0, {})
         body, kind = json.dumps(figures).encode(), "application/json"

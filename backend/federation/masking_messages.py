@@ -11,6 +11,7 @@ LEAST = 3
 """Of two, each could subtract its own number from the sum and know the other's."""
 
 MOST_PARTICIPANTS = 1_000
+SIGNED = "signed"
 
 
 class MaskingRefused(ValueError):
@@ -55,6 +56,22 @@ def members_of(roster: bytes) -> dict[str, Member]:
     if any(len(key) != KEY_BYTES for key in keys) or len(set(keys)) != len(keys):
         raise MaskingRefused("keys that are none, or belong to two participants")
     return members
+
+
+def hellos_in(roster: bytes) -> dict[str, tuple[bytes, str]]:
+    """What each of a roster said, as it said it, and its statement about it; empty if it has none.
+
+    Raises:
+        MaskingRefused: If it is no roster.
+    """
+    said = decoded(roster) if members_of(roster) else {}
+    return {
+        str(name): (
+            coded({field: one[field] for field in Member.__slots__}),
+            str(one.get(SIGNED, "")),
+        )
+        for name, one in said.items()
+    }
 
 
 def names_in(survivors: bytes) -> list[str]:

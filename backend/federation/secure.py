@@ -12,7 +12,6 @@ and the participants' own memory an interrupted round comes to the same sum.
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,7 +20,7 @@ from backend.federation import unmasking
 from backend.federation.checking import norm_of
 from backend.federation.fixed_point import ONE, decode
 from backend.federation.masking_messages import MaskingRefused, members_of, names_in
-from backend.federation.secure_participant import MOST_EXAMPLES, context_of
+from backend.federation.secure_participant import MOST_EXAMPLES
 from backend.federation.tasks import (
     MaskAnswer,
     MaskTask,
@@ -29,6 +28,7 @@ from backend.federation.tasks import (
     Stage,
     TrainAnswer,
     TrainTask,
+    context_of_sum,
 )
 from backend.federation.unmasking import SecureSumFailed
 from backend.federation.weights import Shapes, Weights
@@ -45,7 +45,8 @@ _SLACK = 1e-3  # of rounding, on lengths
 
 Ask = Callable[[Sequence[MaskTask]], Sequence[MaskAnswer]]
 Letters = dict[str, dict[str, dict[str, str]]]
-"""By stage, then group, then participant: what it said, hexadecimal; JSON, to be stored."""
+"""By stage, then group, then participant: what it said, hexadecimal, and its statement about it
+after a space; JSON, to be stored."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +54,8 @@ class GroupSum:
     """What came of one group.
 
     Attributes:
-        mean: Its mean update under the group's name; None if there is none.
+        mean: Its mean update under the group's name, with the statements of its members about
+            their masked vectors, one a line; None if there is none.
         members: Who is in it, in order; empty if there is none.
         reason: Why there is none.
     """
@@ -113,7 +115,7 @@ class SecureSums:
         said = {one.participant: one for one in ask(tasks) if one.stage == stage} if tasks else {}
         self.letters[stage] = {
             group: {
-                one.participant: said[one.participant].letter.hex()
+                one.participant: _kept(said[one.participant])
                 for one in members
                 if one.participant in said
             }
@@ -139,7 +141,7 @@ class SecureSums:
         """What each participant of a group is told in a stage; who is not named is not asked."""
         if stage == "hello":
             return {}
-        roster = unmasking.roster_of(self._said("hello", group))
+        roster = self._roster(group)
         if stage == "share":
             return {name: {"roster": roster} for name in members_of(roster)}
         parcels = unmasking.parcels_for(roster, self._said("share", group))
@@ -155,7 +157,7 @@ class SecureSums:
 
     def _sum(self, group: str) -> GroupSum:
         try:
-            roster = unmasking.roster_of(self._said("hello", group))
+            roster = self._roster(group)
             parcels = unmasking.parcels_for(roster, self._said("share", group))
             survivors = self._survivors(group, roster, parcels)
             total = unmasking.unmasked(
@@ -164,23 +166,41 @@ class SecureSums:
                 survivors,
                 masked=self._said("mask", group),
                 reveals=self._said("reveal", group),
-                context=context_of(self._groups[group][0], group),
+                context=context_of_sum(self._groups[group][0], group),
                 values=self._values,
             )
             members = tuple(names_in(survivors))
             delta, count = mean_of(total, self._shapes, members=len(members))
         except (SecureSumFailed, MaskingRefused) as failed:
             return GroupSum(None, reason=str(failed))
-        return GroupSum(TrainAnswer(group, delta, count), members)
+        statements = self._statements("mask", group)
+        signature = "\n".join(statements[name] for name in members if statements[name])
+        return GroupSum(TrainAnswer(group, delta, count, signature=signature), members)
+
+    def _roster(self, group: str) -> bytes:
+        return unmasking.roster_of(self._said("hello", group), self._statements("hello", group))
 
     def _said(self, stage: Stage, group: str) -> dict[str, bytes]:
-        said: Mapping[str, Any] = self.letters.get(stage, {}).get(group, {})
-        return {name: bytes.fromhex(one) for name, one in said.items()}
+        return {name: bytes.fromhex(one) for name, one, _ in self._kept(stage, group)}
+
+    def _statements(self, stage: Stage, group: str) -> dict[str, str]:
+        return {name: one for name, _, one in self._kept(stage, group)}
+
+    def _kept(self, stage: Stage, group: str) -> Iterator[tuple[str, str, str]]:
+        """Who said what, and the statement about it."""
+        said: Mapping[str, str] = self.letters.get(stage, {}).get(group, {})
+        for name, one in said.items():
+            letter, _, statement = one.partition(" ")
+            yield name, letter, statement
 
     @property
     def _values(self) -> int:
         """Numbers of a vector: the model's and the examples."""
         return sum(math.prod(shape) for shape in self._shapes.values()) + 1
+
+
+def _kept(said: MaskAnswer) -> str:
+    return f"{said.letter.hex()} {said.signature}".rstrip()
 
 
 def fault_of_mean(

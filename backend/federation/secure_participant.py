@@ -17,7 +17,8 @@ from backend.federation.fixed_point import encode
 from backend.federation.masking import MaskingState
 from backend.federation.masking_messages import MaskingRefused
 from backend.federation.participant import train
-from backend.federation.tasks import MaskAnswer, MaskTask, TrainAnswer, TrainTask
+from backend.federation.peers import Peers, refuse_strangers
+from backend.federation.tasks import MaskAnswer, MaskTask, TrainAnswer
 
 MOST_EXAMPLES = 10_000
 """Examples beyond do not count; the sum of a thousand updates of this weight fits into 64 bits."""
@@ -26,7 +27,12 @@ ROUNDS_REMEMBERED = 1_000
 
 
 def answer(
-    task: MaskTask, examples: Examples, memory: bytes | None, *, key: bytes | None = None
+    task: MaskTask,
+    examples: Examples,
+    memory: bytes | None,
+    *,
+    key: bytes | None = None,
+    peers: Peers | None = None,
 ) -> tuple[MaskAnswer, bytes]:
     """A participant's step: its message, and what it has to remember until the next.
 
@@ -36,12 +42,16 @@ def answer(
         memory: What the last step of any round gave; None at the very first.
         key: Long-lived secret of the participant, so that it can take up a sum after its memory
             was lost; without one, the secret of a sum lies in the memory alone.
+        peers: The DIDs of those with whom it sums; a roster with keys that one of them has not
+            signed is refused. None takes the coordinator's word for everybody.
 
     Raises:
         MaskingRefused: If the step would give something away, or the letters are not of this sum.
     """
     state = _state_of(task, memory, key)
     letters = task.letters
+    if peers is not None and task.stage != "hello" and not state.roster_hash:
+        refuse_strangers(task, _letter(letters, "roster"), peers)
     if task.stage == "hello":
         letter = masking.hello(state)
     elif task.stage == "share":
@@ -64,7 +74,7 @@ def _state_of(task: MaskTask, memory: bytes | None, key: bytes | None) -> Maskin
     A second sum of the same round could leave one participant out and show its update as the
     difference; so after the shares of one were given out there is no other.
     """
-    context = context_of(task.train, task.group)
+    context = task.context
     known = None if memory is None else MaskingState.from_bytes(memory)
     if known is not None and known.context == context:
         return known
@@ -75,11 +85,6 @@ def _state_of(task: MaskTask, memory: bytes | None, key: bytes | None) -> Maskin
         raise MaskingRefused("a sum of this round was given out already")
     secret = secrets.token_bytes(32) if key is None else _secret(key, context)
     return MaskingState(task.participant, context, secret, given)
-
-
-def context_of(task: TrainTask, group: str) -> str:
-    """What a sum is: keys and masks of any other do not fit."""
-    return json.dumps([task.experiment_id, task.round_number, task.parent_hash, group])
 
 
 def round_of(context: str) -> str:

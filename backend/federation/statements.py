@@ -8,8 +8,9 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
+from backend.federation.tasks import Answer, MaskAnswer, MaskTask, ScoreAnswer, Task, TrainAnswer
 from backend.federation.weights import Weights, content_hash
 
 TYPE = "tasco-federated+jwt"
@@ -17,7 +18,8 @@ LIFETIME_S = 600
 MAX_CHARACTERS = 4_096
 MAX_METRICS, MAX_NAME = 16, 40
 MAX_FIGURE = 1e30
-Kind = Literal["update", "scores"]
+Kind = Literal["update", "scores", "letter"]
+KINDS: tuple[Kind, ...] = get_args(Kind)
 
 
 class StatementUnreadable(ValueError):
@@ -26,16 +28,16 @@ class StatementUnreadable(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Statement:
-    """What is said of an update or of a committee member's scores.
+    """What is said of an update, of a committee member's scores or of a masked sum's letter.
 
     Attributes:
         did: Who says it.
         site_id: For which site.
-        kind: `update` or `scores`.
+        kind: `update`, `scores` or `letter`.
         round_id: The round it is for.
         parent_hash: The model it starts from.
-        content_hash: Of the update's arrays, or of the scores.
-        num_examples: Examples trained on; 0 for scores.
+        content_hash: Of the update's arrays, of the scores, or of the letter.
+        num_examples: Examples trained on; 0 for anything else.
         nonce: Another one each time.
         expires_at: Seconds since 1970.
         metrics: What the participant says of its training; at most 16 figures.
@@ -76,8 +78,8 @@ def statement_of(claims: Mapping[str, Any]) -> Statement:
     """
     texts = [claims.get(name) for name in ("iss", "sub", "round", "parent", "content", "jti")]
     numbers = [claims.get(name) for name in ("num_examples", "exp")]
-    kind = claims.get("kind")
-    if kind not in ("update", "scores") or not all(isinstance(one, str) for one in texts):
+    kind = next((one for one in KINDS if one == claims.get("kind")), None)
+    if kind is None or not all(isinstance(one, str) for one in texts):
         raise StatementUnreadable("a claim is missing or no text")
     if not all(type(one) is int for one in numbers):
         raise StatementUnreadable("num_examples and exp have to be whole numbers")
@@ -87,6 +89,45 @@ def statement_of(claims: Mapping[str, Any]) -> Statement:
     return Statement(
         did, site_id, kind, round_id, parent, content, examples, nonce, expires, figures
     )
+
+
+def statement_about(task: Task, answer: Answer, *, did: str, nonce: str) -> Statement:
+    """What a participant says of its answer to a task."""
+    trained = answer if isinstance(answer, TrainAnswer) else None
+    return Statement(
+        did=did,
+        site_id=answer.participant,
+        kind=kind_of(answer),
+        round_id=task.round_id,
+        parent_hash=task.parent_hash,
+        content_hash=hash_of_answer(task, answer),
+        num_examples=trained.num_examples if trained else 0,
+        nonce=nonce,
+        expires_at=task.asked_at + LIFETIME_S,
+        metrics=trained.metrics if trained else {},
+    )
+
+
+def kind_of(answer: Answer) -> Kind:
+    """What kind of statement an answer needs."""
+    if isinstance(answer, TrainAnswer):
+        return "update"
+    return "scores" if isinstance(answer, ScoreAnswer) else "letter"
+
+
+def hash_of_answer(task: Task, answer: Answer) -> str:
+    """What a statement says of an answer to a task."""
+    if isinstance(answer, TrainAnswer):
+        return hash_of_update(answer.delta)
+    if isinstance(answer, ScoreAnswer):
+        return hash_of_scores(answer.gains)
+    return hash_of_letter(_context(task), answer)
+
+
+def _context(task: Task) -> str:
+    if not isinstance(task, MaskTask):
+        raise TypeError("a letter answers a step of a masked sum only")
+    return task.context
 
 
 def _figures(said: object) -> dict[str, float]:
@@ -117,4 +158,10 @@ def hash_of_update(delta: Weights) -> str:
 def hash_of_scores(gains: Mapping[str, float]) -> str:
     """What a statement says of scores: SHA-256 of their JSON with sorted keys, no spaces."""
     text = json.dumps(dict(gains), sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def hash_of_letter(context: str, answer: MaskAnswer) -> str:
+    """What a statement says of a letter: SHA-256 of JSON of its sum, its stage and its bytes."""
+    text = json.dumps([context, answer.stage, answer.letter.hex()])
     return hashlib.sha256(text.encode()).hexdigest()

@@ -4,6 +4,7 @@ A participant trains on its own examples and sends how its weights differ from t
 given; on the committee it also says how much each candidate update helps on its own holdout.
 """
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
@@ -46,6 +47,9 @@ class TrainTask:
         weights: The shared model.
         parent_hash: Its content hash.
         settings: How to train.
+        round_id: What the answer's statement names; empty where nobody signs.
+        asked_at: Seconds since 1970 by the clock of who asks; until when a statement holds follows
+            from it, for participants' clocks may go wrong.
     """
 
     experiment_id: str
@@ -55,6 +59,8 @@ class TrainTask:
     weights: Weights
     parent_hash: str
     settings: TrainSettings
+    round_id: str = ""
+    asked_at: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +70,7 @@ class ScoreTask:
     Attributes:
         experiment_id, round_number, participant, family, weights, parent_hash: As in `TrainTask`.
         candidates: What to try, by the name of who sent the update: a part of it, clipped.
+        round_id, asked_at: As in `TrainTask`.
     """
 
     experiment_id: str
@@ -73,6 +80,8 @@ class ScoreTask:
     weights: Weights
     parent_hash: str
     candidates: Mapping[str, Weights]
+    round_id: str = ""
+    asked_at: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +93,7 @@ class TrainAnswer:
         delta: Trained weights minus the shared ones.
         num_examples: Examples it says it trained on; never trusted beyond a cap.
         metrics: Figures on its own data, such as `train_loss`, `holdout_r2`.
-        signature: Of the signed statement of this update; empty where the engine vouches.
+        signature: The participant's signed statement about this update; empty where nobody signs.
     """
 
     participant: str
@@ -146,6 +155,26 @@ class MaskTask:
         """Whom the task is for."""
         return self.train.participant
 
+    @property
+    def parent_hash(self) -> str:
+        """The content hash of the model that the update in the sum starts from."""
+        return self.train.parent_hash
+
+    @property
+    def round_id(self) -> str:
+        """What the answer's statement names."""
+        return self.train.round_id
+
+    @property
+    def asked_at(self) -> int:
+        """When this was asked."""
+        return self.train.asked_at
+
+    @property
+    def context(self) -> str:
+        """What the sum is: keys, masks and letters of any other do not fit."""
+        return context_of_sum(self.train, self.group)
+
 
 @dataclass(frozen=True, slots=True)
 class MaskAnswer:
@@ -162,6 +191,11 @@ class MaskAnswer:
     stage: Stage
     letter: bytes
     signature: str = ""
+
+
+def context_of_sum(task: TrainTask, group: str) -> str:
+    """What a masked sum is, in words."""
+    return json.dumps([task.experiment_id, task.round_number, task.parent_hash, group])
 
 
 Task = TrainTask | ScoreTask | MaskTask

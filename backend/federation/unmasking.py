@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from backend.federation.masking_messages import (
     LEAST,
+    SIGNED,
     Member,
     coded,
     decoded,
@@ -34,8 +35,8 @@ class SecureSumFailed(ValueError):
     """Too few stayed, or what they sent does not fit together: there is no sum, and why."""
 
 
-def roster_of(hellos: Messages) -> bytes:
-    """The roster of who said hello; what is no hello counts as none.
+def roster_of(hellos: Messages, statements: Mapping[str, str]) -> bytes:
+    """The roster of who said hello, each with its statement; what is no hello counts as none.
 
     Raises:
         SecureSumFailed: If they are too few.
@@ -48,7 +49,8 @@ def roster_of(hellos: Messages) -> bytes:
         if all(keys.count(key) == 1 for key in one.values())
     }
     _refuse_few(members, LEAST, "said hello")
-    return coded(members)
+    said = {name: {SIGNED: one} for name in members if (one := statements.get(name))}
+    return coded({name: {**one, **said.get(name, {})} for name, one in members.items()})
 
 
 def _member(hello: bytes) -> dict[str, str] | None:
@@ -57,8 +59,10 @@ def _member(hello: bytes) -> dict[str, str] | None:
         member = {name: bytes.fromhex(said[name]) for name in Member.__slots__}
     except (ValueError, KeyError, TypeError):
         return None
+    found = {name: key.hex() for name, key in member.items()}
     is_whole = all(len(key) == KEY_BYTES for key in member.values())
-    return {name: key.hex() for name, key in member.items()} if is_whole else None
+    # What was signed is its one spelling: with another the others would take it for a stranger's.
+    return found if is_whole and coded(found) == hello else None
 
 
 def parcels_for(roster: bytes, sealed: Messages) -> dict[str, bytes]:

@@ -14,11 +14,11 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from backend.edge.budget import Budget, BudgetRefused
 from backend.edge.learning import Done, Gateway, TaskRefused, train_task_of
 from backend.edge.models import ModelRefused, fetch_model
-from backend.edge.signing import did_of, signed
 from backend.features.federated.models import FederatedParticipant
 from backend.features.jobs.service import await_all
 from backend.federation.networks import shapes
 from backend.federation.participant import train as train_on
+from backend.federation.signing import did_of, signed
 from backend.federation.statements import Statement, hash_of_update
 from backend.federation.weights import Weights, content_hash, from_npz, to_npz
 from tests.conftest import House

@@ -283,7 +283,7 @@ def test_few_survivors_are_given_no_shares() -> None:
 def test_a_participant_masks_one_vector_with_its_masks_and_no_second() -> None:
     state = MaskingState("a", "context", b"\x01" * 32)
     others = [MaskingState(name, "context", name.encode() * 32) for name in "bc"]
-    roster = unmasking.roster_of({one.name: masking.hello(one) for one in (state, *others)})
+    roster = unmasking.roster_of({one.name: masking.hello(one) for one in (state, *others)}, {})
     shared = {one.name: masking.share(one, roster) for one in (state, *others)}
     parcels = unmasking.parcels_for(roster, {name: one[1] for name, one in shared.items()})["a"]
     numbers = np.arange(5, dtype=np.int64)
@@ -354,7 +354,7 @@ def test_who_answers_nonsense_has_dropped_out(stage: Stage, letter: bytes) -> No
 
 READERS: list[Callable[[bytes], object]] = [
     lambda noise: masking.share(MaskingState("a", "c", bytes(32)), noise),
-    lambda noise: unmasking.roster_of(dict.fromkeys("abc", noise)),
+    lambda noise: unmasking.roster_of(dict.fromkeys("abc", noise), {}),
     lambda noise: masking.reveal(MaskingState("a", "c", bytes(32)), noise, noise, noise),
     lambda noise: names_in(noise + b"}"),
 ]

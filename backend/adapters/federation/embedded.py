@@ -4,13 +4,14 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from backend.federation.sites import Site
 from backend.federation.demand import Examples
+from backend.federation.signing import Signer
 from backend.federation.tasks import Answer, Task
 
 if TYPE_CHECKING:
     from flwr.app import Context, UserConfig
 
-    from backend.adapters.federation.client_app import Site
     from backend.adapters.federation.grid_exchange import GridExchange
 
 MOST_WORKERS = 4
@@ -22,6 +23,7 @@ class EmbeddedExchange:
     Args:
         examples: Of each participant, by name.
         noise_keys: What the noise of private training is made of, by name; see `train`.
+        signers: Their keys, by name; without any nobody signs.
         workers: Threads; by default the machine's cores, at most four.
     """
 
@@ -30,10 +32,12 @@ class EmbeddedExchange:
         examples: Mapping[str, Examples],
         *,
         noise_keys: Mapping[str, bytes] | None = None,
+        signers: Mapping[str, Signer] | None = None,
         workers: int | None = None,
     ) -> None:
         threads = workers or min(MOST_WORKERS, os.cpu_count() or 1)
-        self._exchange = _open(dict(examples), dict(noise_keys or {}), threads)
+        sites = sites_of(examples, noise_keys or {}, signers or {})
+        self._exchange = _open(sites, threads)
 
     def participants(self) -> Sequence[str]:
         """Everybody, in order of their names."""
@@ -52,20 +56,30 @@ class EmbeddedExchange:
         self._exchange.close()
 
 
-def _open(
-    examples: Mapping[str, Examples], noise_keys: Mapping[str, bytes], workers: int
-) -> "GridExchange":
+def sites_of(
+    examples: Mapping[str, Examples],
+    noise_keys: Mapping[str, bytes],
+    signers: Mapping[str, Signer],
+) -> dict[str, Site]:
+    """Each participant with its key; those who sign know each other's DIDs."""
+    peers = {name: one.did for name, one in signers.items()} if signers else None
+    return {
+        name: Site(name, examples[name], noise_keys.get(name), signers.get(name), peers)
+        for name in examples
+    }
+
+
+def _open(sites: Mapping[str, Site], workers: int) -> "GridExchange":
     # Flower takes a second to import, which only who federates should pay.
-    from backend.adapters.federation.client_app import Site, make_client_app  # noqa: PLC0415
+    from backend.adapters.federation.client_app import make_client_app  # noqa: PLC0415
     from backend.adapters.federation.grid_exchange import GridExchange  # noqa: PLC0415
     from backend.adapters.federation.thread_grid import ThreadGrid  # noqa: PLC0415
 
-    nodes = {name: number for number, name in enumerate(sorted(examples), start=1)}
+    nodes = {name: number for number, name in enumerate(sorted(sites), start=1)}
     configs: dict[int, UserConfig] = {nodes[name]: {"participant": name} for name in nodes}
 
-    def site_of(context: "Context") -> "Site":
-        name = str(context.node_config["participant"])
-        return Site(name, examples[name], noise_keys.get(name))
+    def site_of(context: "Context") -> Site:
+        return sites[str(context.node_config["participant"])]
 
     grid = ThreadGrid(make_client_app(site_of), configs, workers=workers)
     return GridExchange(grid, lambda: nodes, on_close=grid.close)

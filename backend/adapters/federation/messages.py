@@ -50,6 +50,8 @@ def records_of_task(task: Task) -> RecordDict:
             "participant": task.participant,
             "family": task.family,
             "parent_hash": task.parent_hash,
+            "round_id": task.round_id,
+            "asked_at": task.asked_at,
         }
     )
     if isinstance(task, TrainTask):

@@ -1,21 +1,29 @@
 """The ClientApp of a SuperNode at a site: who it is and where its data lies is in its settings.
 
-Started as `flower-supernode … --node-config 'participant="NAME" series="FILE" timezone="ZONE"'`;
-`country="DE"` adds public holidays, `noise-key="FILE"` keeps the noise of private training equal
-when a round is taken up again.
+Started as `flower-supernode … --node-config 'participant="NAME" key="FILE" series="FILE"
+timezone="ZONE"'`; `key` is the PEM of the Ed25519 key that signs what the site sends (`did` if that
+is not its did:key), `peers` a JSON object of the other sites' DIDs, without which it takes part in no
+masked sum, `country="DE"` adds public holidays, `noise-key="FILE"` is a secret of its own for noise
+and masks.
 """
 
 import csv
+import json
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import numpy as np
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from flwr.app import Context
 from numpy.typing import NDArray
 
-from backend.adapters.federation.client_app import Site, make_client_app
+from backend.adapters.federation.client_app import make_client_app
 from backend.federation.demand import Examples, hourly_examples
+from backend.federation.peers import Peers
+from backend.federation.signing import Signer, noise_key_of
+from backend.federation.sites import Site
 
 HOUR = timedelta(hours=1)
 MOST_HOURS = 24 * 366 * 20
@@ -32,14 +40,19 @@ def site_of_node(context: Context) -> Site:
     Raises:
         KeyError: If a setting is missing.
         SeriesRefused: If the file is no hourly series.
+        ValueError: If a key or the list of peers cannot be used.
     """
     config = {name: str(value) for name, value in context.node_config.items()}
+    signer = Signer(key_in(Path(config["key"])), config.get("did"))
+    secret = noise_key_in(config.get("noise-key"))
     return Site(
         config["participant"],
         examples_of_file(
             Path(config["series"]), timezone=config["timezone"], country=config.get("country")
         ),
-        noise_key_of(config.get("noise-key")),
+        noise_key_of(signer.key) if secret is None else secret,
+        signer,
+        peers_in(config.get("peers")),
     )
 
 
@@ -75,7 +88,33 @@ def hourly_series(rows: Iterable[dict[str, str]]) -> tuple[datetime, NDArray[np.
     return start, energy_kwh
 
 
-def noise_key_of(path: str | None) -> bytes | None:
+def key_in(path: Path) -> Ed25519PrivateKey:
+    """The key in a PEM file.
+
+    Raises:
+        ValueError: If it is none, or of another kind.
+    """
+    key = load_pem_private_key(path.read_bytes(), password=None)
+    if not isinstance(key, Ed25519PrivateKey):
+        raise ValueError("The key of a site is an Ed25519 key.")  # noqa: TRY004 - a file's content
+    return key
+
+
+def peers_in(path: str | None) -> Peers:
+    """The DIDs of the others in a JSON file; nobody without one.
+
+    Raises:
+        ValueError: If it is no object of texts.
+    """
+    if path is None:
+        return {}
+    said = json.loads(Path(path).read_text(encoding="utf-8"))
+    if not isinstance(said, dict) or not all(isinstance(one, str) for one in said.values()):
+        raise ValueError("Peers are a JSON object of DIDs by site.")
+    return said
+
+
+def noise_key_in(path: str | None) -> bytes | None:
     """The secret in a file.
 
     Raises:

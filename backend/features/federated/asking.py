@@ -1,6 +1,7 @@
 """The tasks of a round, from what is stored of it: for who has not answered yet."""
 
 from collections.abc import Mapping
+from datetime import datetime
 
 from sqlalchemy.orm import Session
 
@@ -12,7 +13,9 @@ from backend.federation.tasks import ScoreTask, TrainTask
 from backend.federation.weights import Weights
 
 
-def train_tasks(db: Session, terms: Terms, current: FederatedRound) -> list[TrainTask]:
+def train_tasks(
+    db: Session, terms: Terms, current: FederatedRound, *, now: datetime
+) -> list[TrainTask]:
     """One for each who was drawn and has sent no update.
 
     Raises:
@@ -29,6 +32,8 @@ def train_tasks(db: Session, terms: Terms, current: FederatedRound) -> list[Trai
             weights=weights,
             parent_hash=current.parent_sha256,
             settings=terms.settings,
+            round_id=current.id,
+            asked_at=int(now.timestamp()),
         )
         for name in current.selected
         if name not in sent
@@ -36,7 +41,12 @@ def train_tasks(db: Session, terms: Terms, current: FederatedRound) -> list[Trai
 
 
 def score_tasks(
-    terms: Terms, current: FederatedRound, sent: Sent, wanted: Mapping[str, Weights]
+    terms: Terms,
+    current: FederatedRound,
+    sent: Sent,
+    wanted: Mapping[str, Weights],
+    *,
+    now: datetime,
 ) -> list[ScoreTask]:
     """One for each member of the committee that has said nothing; none without candidates."""
     done = {one.participant for one in sent.scores}
@@ -49,6 +59,8 @@ def score_tasks(
             weights=sent.weights,
             parent_hash=current.parent_sha256,
             candidates=wanted,
+            round_id=current.id,
+            asked_at=int(now.timestamp()),
         )
         for name in current.committee
         if wanted and name not in done

@@ -7,7 +7,7 @@ experiment whose conductor was killed anywhere comes to the same bytes.
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import psutil
@@ -45,7 +45,6 @@ from backend.federation.committee import committee_size, draw
 from backend.federation.tasks import ScoreAnswer, TrainAnswer, TrainTask
 
 log = structlog.get_logger("tasco.federated")
-Vouch = Callable[[str, str, TrainAnswer | ScoreAnswer], str]
 
 
 def _nothing(_point: str) -> None:
@@ -57,7 +56,6 @@ class Chair:
     """What a conductor works with.
 
     Attributes:
-        vouch: Signs for participants whose keys this service holds: round, parent and answer go in.
         passed: Told of every point that was passed; a drill ends the process there.
     """
 
@@ -66,7 +64,6 @@ class Chair:
     clock: Clock
     report: Report
     artifacts: ArtifactFiles
-    vouch: Vouch | None = None
     passed: Callable[[str], None] = _nothing
 
 
@@ -191,8 +188,7 @@ class _Round:
         answers = self._chair.exchange.ask(tasks, timeout_s=self._left_s()) if tasks else []
         self._chair.passed("asked")
         sound = [one for one in answers if isinstance(one, TrainAnswer) and self._is_sound(one)]
-        signed = [replace(one, signature=self._signature(one)) for one in sound]
-        arrows.store_updates(self._at, self._current.id, signed)
+        arrows.store_updates(self._at, self._current.id, sound)
         self._chair.passed("stored")
         with self._chair.database.reading() as db:
             received = len(queries.updates_of(db, self._current.id))
@@ -217,7 +213,8 @@ class _Round:
 
     def _train_tasks(self) -> list[TrainTask]:
         with self._chair.database.reading() as db:
-            return asking.train_tasks(db, self._terms, self._current)
+            now = self._chair.clock.now()
+            return asking.train_tasks(db, self._terms, self._current, now=now)
 
     def _left_s(self) -> float:
         """Until the deadline; a moment at least, for it may have passed while one was asked."""
@@ -234,12 +231,6 @@ class _Round:
             log.info("federated.refused", round_id=self._current.id, reason=reason)
         return reason is None
 
-    def _signature(self, answer: TrainAnswer | ScoreAnswer) -> str:
-        """The participant's own, or the one that the holder of its key makes."""
-        if self._chair.vouch is None or answer.signature:
-            return answer.signature
-        return self._chair.vouch(self._current.id, self._current.parent_sha256, answer)
-
     def _participation(self, received: int) -> dict[str, Any]:
         selected = len(self._current.selected)
         return {
@@ -252,12 +243,12 @@ class _Round:
         """Have the committee score every update that passed the checks."""
         sent = self._sent()
         wanted = judging.candidates(sent, self._terms)
-        tasks = asking.score_tasks(self._terms, self._current, sent, wanted)
+        now = self._chair.clock.now()
+        tasks = asking.score_tasks(self._terms, self._current, sent, wanted, now=now)
         answers = self._chair.exchange.ask(tasks, timeout_s=self._terms.deadline_s) if tasks else []
         self._chair.passed("scored")
         said = [one for one in answers if isinstance(one, ScoreAnswer)]
-        signed = [replace(one, signature=self._signature(one)) for one in said]
-        arrows.store_scores(self._at, self._current.id, signed, sent.hashes)
+        arrows.store_scores(self._at, self._current.id, said, sent.hashes)
         members = len(self._sent().scores)
         if wanted and members < self._terms.opinions_of(len(self._current.committee)):
             self._fail(len(sent.answers), f"{members} members of the committee answered")
@@ -278,7 +269,7 @@ class _Round:
             aggregated.weights,
             judging.verdicts(aggregated),
             {
-                **judging.figures(sent, aggregated, selected=selected),
+                **judging.figures(sent, aggregated, self._terms, selected=selected),
                 **masked.figures(self._current),
                 "bytes_moved": self._bytes_moved(sent),
                 "cpu_s": round(time.process_time() - self._cpu_s, 3),

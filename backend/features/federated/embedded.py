@@ -14,26 +14,16 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from backend.adapters.verifier.dids import did_key, key_method
+from backend.adapters.verifier.dids import did_key
 from backend.adapters.verifier.keys import SigningKey
-from backend.clock import Clock
 from backend.database import Database, insert_missing
-from backend.features.credentials.jose import sign_jwt
-from backend.features.federated.conductor import Vouch
 from backend.features.federated.models import EMBEDDED, FederatedParticipant
 from backend.features.federated.queries import ACTIVE
 from backend.features.forecasts.models import DemandSeries
 from backend.features.forecasts.queries import history_of
 from backend.features.sites.models import Site
 from backend.federation.demand import Examples, TooFewExamples, hourly_examples
-from backend.federation.statements import (
-    LIFETIME_S,
-    TYPE,
-    Statement,
-    hash_of_scores,
-    hash_of_update,
-)
-from backend.federation.tasks import ScoreAnswer, TrainAnswer
+from backend.federation.signing import Signer
 from backend.forecasting.history import SiteHistory
 
 log = structlog.get_logger("tasco.federated")
@@ -100,8 +90,11 @@ class Keys:
 
     def of(self, name: str) -> SigningKey:
         """A participant's key."""
-        seed = self._derived(b"federated participant", name)
-        return SigningKey(Ed25519PrivateKey.from_private_bytes(seed))
+        return SigningKey(self._private(name))
+
+    def signer_of(self, name: str) -> Signer:
+        """What it signs with."""
+        return Signer(self._private(name))
 
     def noise_of(self, name: str) -> bytes:
         """What its private training draws its noise from; the same after a crash."""
@@ -111,33 +104,9 @@ class Keys:
         """A participant's DID."""
         return did_key(self.of(name))
 
+    def _private(self, name: str) -> Ed25519PrivateKey:
+        return Ed25519PrivateKey.from_private_bytes(self._derived(b"federated participant", name))
+
     def _derived(self, purpose: bytes, name: str) -> bytes:
         said = purpose + b"\x00" + name.encode()
         return hmac.new(self._secret, said, hashlib.sha256).digest()
-
-
-def voucher(keys: Keys, clock: Clock) -> Vouch:
-    """Signs what embedded participants send, with their keys."""
-
-    def _vouch(round_id: str, parent_sha256: str, answer: TrainAnswer | ScoreAnswer) -> str:
-        key = keys.of(answer.participant)
-        is_update = isinstance(answer, TrainAnswer)
-        content = (
-            hash_of_update(answer.delta)
-            if isinstance(answer, TrainAnswer)
-            else hash_of_scores(answer.gains)
-        )
-        statement = Statement(
-            did=did_key(key),
-            site_id=answer.participant,
-            kind="update" if is_update else "scores",
-            round_id=round_id,
-            parent_hash=parent_sha256,
-            content_hash=content,
-            num_examples=answer.num_examples if isinstance(answer, TrainAnswer) else 0,
-            nonce=hashlib.sha256(f"{round_id}\n{content}".encode()).hexdigest()[:32],
-            expires_at=int(clock.now().timestamp()) + LIFETIME_S,
-        )
-        return sign_jwt(statement.claims(), key, typ=TYPE, header={"kid": key_method(did_key(key))})
-
-    return _vouch

@@ -147,14 +147,14 @@ def asked_for(db: Session, holder: Holder) -> list[str]:
     is_simulated = holder.assurance == "simulated"
     return [
         one.site_id
-        for one in of_did(db, holder.did)
+        for one in of_did(db, holder.did, EDGE)
         if one.state == ACTIVE and (is_simulated or one.site_id in holder.training_sites)
     ]
 
 
-def of_did(db: Session, did: str) -> list[FederatedParticipant]:
-    """The sites that a DID speaks for, in order."""
+def of_did(db: Session, did: str, engine: str) -> list[FederatedParticipant]:
+    """The sites that a DID speaks for in an engine, in order."""
     query = select(FederatedParticipant).where(
-        FederatedParticipant.did == did, FederatedParticipant.engine == EDGE
+        FederatedParticipant.did == did, FederatedParticipant.engine == engine
     )
     return list(db.scalars(query.order_by(FederatedParticipant.site_id)))

@@ -94,6 +94,8 @@ def _judge(
             weights=weights,
             parent_hash=sha256,
             settings=settings,
+            round_id=rounds[-1].id,
+            asked_at=int(at.clock.now().timestamp()),
         )
         for name in names
     ]
@@ -103,8 +105,7 @@ def _judge(
         _ask_gateways(at, rounds[-1].id)
     answers = exchange.ask(tasks, timeout_s=terms.deadline_s)
     said = [one.metrics for one in answers if isinstance(one, TrainAnswer)]
-    loss, r2 = (judging.median(said, name) for name in judging.RECEIVED)
-    return {"final_loss": loss, "final_r2": r2}
+    return judging.final_figures(said, terms)
 
 
 def _ask_gateways(at: Ledge, round_id: str) -> None:
@@ -141,6 +142,10 @@ def _summary(
         "initial_r2": figures[0].get("received_r2"),
         "final_loss": judged.get("final_loss"),
         "final_r2": judged.get("final_r2"),
+        "final_mae_kwh": judged.get("final_mae_kwh"),
+        "usual_mae_kwh": judged.get("usual_mae_kwh"),
+        "cost_saved_eur_per_site_day": judged.get("cost_saved_eur_per_site_day"),
+        "imbalance_eur_per_kwh": terms.imbalance_eur_per_kwh,
         "convergence_round": convergence(curve),
         "bytes_moved": _total(figures, "bytes_moved"),
         "model_bytes": len(plain),
@@ -152,7 +157,9 @@ def _summary(
         "epsilon": max((one["epsilon"] for one in figures if one.get("epsilon")), default=None),
         "delta": max((one["delta"] for one in figures if one.get("delta")), default=None),
         "noise_multiplier": (terms.privacy or {}).get("noise_multiplier"),
+        "noise_scale": terms.noise_scale,
         "privacy_unit": PRIVACY_UNIT if terms.privacy else None,
+        "gas_used": None,  # noted when its rounds and its model stand on the chain
     }
 
 

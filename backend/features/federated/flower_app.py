@@ -18,6 +18,7 @@ from backend.features.federated import finishing, queries
 from backend.features.federated.conductor import Chair, conduct
 from backend.features.federated.lease import LeaseLost
 from backend.features.federated.models import FLOWER
+from backend.features.federated.signatures import Checked
 from backend.federation.tasks import Answer, Task
 from backend.settings import read_settings
 
@@ -58,8 +59,9 @@ def conduct_run(exchange: Exchange, settings: Mapping[str, str]) -> None:
     own, clock, experiment_id = read_settings(), SystemClock(), settings[EXPERIMENT]
     with closing(Database(own.database_url)) as database:
         files, asked = ArtifactFiles(own.artifacts_dir), Enrolled(exchange, database)
+        checked = Checked(asked, database, engine=FLOWER, clock=clock)
         try:
-            conduct(Chair(database, asked, clock, _unseen, files), experiment_id)
+            conduct(Chair(database, checked, clock, _unseen, files), experiment_id)
         except LeaseLost:
             log.warning("federated.conducted_elsewhere", experiment_id=experiment_id)
         except SQLAlchemyError:

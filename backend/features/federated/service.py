@@ -36,6 +36,7 @@ from backend.features.federated.problems import (
     TooFewParticipants,
 )
 from backend.features.federated.schemas import RoundsNew
+from backend.features.federated.signatures import Checked
 from backend.features.federated.terms import LEAST_QUORUM
 from backend.features.jobs.models import Job
 from backend.features.jobs.service import Report, submit
@@ -48,7 +49,7 @@ KIND = "federated.rounds"
 SYSTEM = "system"
 
 
-def start(parts: Parts, new: RoundsNew, *, holder: Holder) -> str:
+def start(db: Session, parts: Parts, new: RoundsNew, *, holder: Holder) -> str:
     """Write an experiment down, ready to be conducted; gives its id.
 
     Raises:
@@ -59,16 +60,15 @@ def start(parts: Parts, new: RoundsNew, *, holder: Holder) -> str:
     """
     engine, now = _engine(parts, new), parts.clock.now()
     _require_mode(new, engine)
-    with parts.database.transaction() as db:
-        _lock(db)
-        _require_participants(db, new, engine)
-        busy = queries.running_on(db, engine)
-        if busy is not None:
-            raise ExperimentUnderWay(f"Experiment {busy} is under way.")
-        experiment_id = write_down(db, new, engine=engine, now=now)
-        facts = {"engine": engine, "mode": new.mode, "strategy": new.strategy, "seed": new.seed}
-        action = "federated.started"
-        note(db, now=now, actor=holder.did, action=action, object_id=experiment_id, facts=facts)
+    _lock(db)
+    _require_participants(db, new, engine)
+    busy = queries.running_on(db, engine)
+    if busy is not None:
+        raise ExperimentUnderWay(f"Experiment {busy} is under way.")
+    experiment_id = write_down(db, new, engine=engine, now=now)
+    facts = {"engine": engine, "mode": new.mode, "strategy": new.strategy, "seed": new.seed}
+    action = "federated.started"
+    note(db, now=now, actor=holder.did, action=action, object_id=experiment_id, facts=facts)
     return experiment_id
 
 
@@ -191,9 +191,11 @@ def _chair(parts: Parts, experiment: FederatedExperiment, report: Report) -> Cha
     keys = embedded.Keys(service_issuer(parts).key)
     with parts.database.transaction() as db:
         embedded.enrol(db, sorted(examples), keys, now=parts.clock.now())
-    vouch = embedded.voucher(keys, parts.clock)
-    exchange = embedded_exchange(examples, {name: keys.noise_of(name) for name in examples})
-    return Chair(parts.database, exchange, parts.clock, report, parts.artifacts, vouch=vouch)
+    noise = {name: keys.noise_of(name) for name in examples}
+    signers = {name: keys.signer_of(name) for name in examples}
+    threads = embedded_exchange(examples, noise, signers)
+    exchange = Checked(threads, parts.database, engine=EMBEDDED, clock=parts.clock)
+    return Chair(parts.database, exchange, parts.clock, report, parts.artifacts)
 
 
 def known_experiment(parts: Parts, holder: Holder, key: str) -> str | None:

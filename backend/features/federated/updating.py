@@ -11,8 +11,7 @@ from sqlalchemy.orm import Session
 from backend.components import Parts
 from backend.database import Database
 from backend.features.credentials.holder import Holder
-from backend.features.credentials.jose import JwtRefused, header_of, read_jwt
-from backend.features.federated import arrows, enrolling, queries, receiving, storing
+from backend.features.federated import arrows, queries, receiving, signatures, storing
 from backend.features.federated.models import (
     COLLECTING,
     EDGE,
@@ -36,7 +35,6 @@ from backend.features.federated.refusals import (
     SignedByAnother,
     StaleUpdate,
     StatementRefused,
-    Stranger,
     UpdateRepeated,
     UpdateTooLarge,
 )
@@ -45,13 +43,9 @@ from backend.features.federated.terms import Terms
 from backend.federation.privacy import BudgetExhausted
 from backend.federation.statements import (
     LIFETIME_S,
-    TYPE,
     Statement,
-    StatementUnreadable,
     hash_of_scores,
     hash_of_update,
-    is_plain,
-    statement_of,
 )
 from backend.federation.tasks import TrainAnswer
 from backend.federation.weights import WeightsRefused, from_npz
@@ -167,7 +161,7 @@ def receive_judgement(
             raise NotSelected
         if sender.site_id in judged:
             raise UpdateRepeated
-        figures = judgement.model_dump()
+        figures = judgement.model_dump(exclude_unset=True)  # what was sent is what was signed
         if hash_of_scores(figures) != said.content_hash:
             raise NotWhatWasSigned
         whole = {**judged, sender.site_id: figures}
@@ -205,7 +199,7 @@ def _said(
 ) -> tuple[Statement, FederatedParticipant]:
     """The statement, once it is clear that the participant it names made and sent it."""
     now = parts.clock.now()
-    said, sender = _verified(db, parts, letter)
+    said, sender = signatures.read(db, letter.statement, EDGE, now=now)
     is_sender = letter.holder.assurance == "simulated" or letter.holder.did == said.did
     if not is_sender or (
         letter.holder.assurance != "simulated"
@@ -221,30 +215,6 @@ def _said(
     ):
         raise StaleUpdate
     return said, sender
-
-
-def _verified(db: Session, parts: Parts, letter: Letter) -> tuple[Statement, FederatedParticipant]:
-    """The statement under the signature of an enrolled DID's key."""
-    try:
-        did = str(header_of(letter.statement).get("kid", "")).partition("#")[0]
-    except JwtRefused as refused:
-        raise StatementRefused(str(refused)) from refused
-    enrolled = enrolling.of_did(db, did) if is_plain(did) else []
-    if not enrolled:
-        raise Stranger
-    for method in enrolling.methods_for(db, did, now=parts.clock.now()):
-        try:
-            claims = read_jwt(letter.statement, method.public_jwk or {}, typ=TYPE)
-            said = statement_of(claims)
-        except JwtRefused:
-            continue
-        except StatementUnreadable as unreadable:
-            raise StatementRefused(str(unreadable)) from unreadable
-        own = [one for one in enrolled if one.site_id == said.site_id]
-        if said.did != did or not own:
-            break
-        return said, own[0]
-    raise SignedByAnother
 
 
 def _require_turn(

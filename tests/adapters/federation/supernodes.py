@@ -1,5 +1,6 @@
 """SuperNodes of sites, and a SuperLink, as processes of a test."""
 
+import json
 import os
 import signal
 import socket
@@ -14,8 +15,12 @@ from pathlib import Path
 
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 
+from backend.adapters.federation.site import key_in
 from backend.adapters.federation.superlink import QUIET, SuperLink
+from backend.federation.signing import did_of
 
 ROOT = Path(__file__).resolve().parents[3]
 BIN = Path(sys.executable).parent
@@ -26,7 +31,7 @@ CERTIFICATE = {
     "ssl-keyfile": str(TLS / "server.key"),
     "ssl-ca-certfile": str(CA),
 }
-HOURS_FILE = "hours.csv"
+HOURS_FILE, KEY_FILE, PEERS_FILE = "hours.csv", "site.pem", "peers.json"
 START_S, END_S = 60, 30
 
 
@@ -41,14 +46,28 @@ class Node:
     def public_key(self) -> Path:
         return self.folder / "key.pub"
 
-    def start(self, link: SuperLink, *, timezone: str) -> "subprocess.Popen[bytes]":
-        """Start it with its own data and key."""
-        series = self.folder / HOURS_FILE
+    @property
+    def did(self) -> str:
+        """Of the key that signs what the site sends."""
+        return did_of(key_in(self.folder / KEY_FILE))
+
+    def start(
+        self, link: SuperLink, *, timezone: str, peers: Mapping[str, str] | None = None
+    ) -> "subprocess.Popen[bytes]":
+        """Start it with its own data and keys."""
+        (self.folder / PEERS_FILE).write_text(json.dumps(dict(peers or {})))
+        own = {
+            "participant": self.name,
+            "series": self.folder / HOURS_FILE,
+            "timezone": timezone,
+            "key": self.folder / KEY_FILE,
+            "peers": self.folder / PEERS_FILE,
+        }
         options = {
             "superlink": link.address,
             "root-certificates": str(link.ca_file),
             "auth-supernode-private-key": str(self.folder / "key"),
-            "node-config": f'participant="{self.name}" series="{series}" timezone="{timezone}"',
+            "node-config": " ".join(f'{name}="{one}"' for name, one in own.items()),
             "port": str(free_port()),
             **CERTIFICATE,
         }
@@ -134,7 +153,7 @@ def free_port() -> int:
 
 
 def new_node(folder: Path, name: str) -> Node:
-    """A node with a P-384 key in the files that Flower reads."""
+    """A node with a P-384 key in the files that Flower reads, and the site's own key."""
     folder.mkdir()
     key = ec.generate_private_key(ec.SECP384R1())
     private = key.private_bytes(
@@ -147,4 +166,20 @@ def new_node(folder: Path, name: str) -> Node:
         serialization.Encoding.OpenSSH, serialization.PublicFormat.OpenSSH
     )
     (folder / "key.pub").write_bytes(public)
+    write_key(folder / KEY_FILE)
     return Node(name, folder)
+
+
+def write_key(path: Path) -> Ed25519PrivateKey:
+    """A new key of a site, in a file."""
+    key = Ed25519PrivateKey.generate()
+    path.write_bytes(pem_of(key))
+    return key
+
+
+def pem_of(key: PrivateKeyTypes) -> bytes:
+    return key.private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.NoEncryption(),
+    )

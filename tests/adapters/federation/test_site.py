@@ -4,10 +4,19 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
 from flwr.app import Context, RecordDict, UserConfig
 
-from backend.adapters.federation.site import SeriesRefused, hourly_series, site_of_node
+from backend.adapters.federation.site import (
+    SeriesRefused,
+    hourly_series,
+    key_in,
+    peers_in,
+    site_of_node,
+)
+from backend.federation.signing import did_of
 from tests.adapters.federation.scene import START, ZONE, examples_of, write_series
+from tests.adapters.federation.supernodes import pem_of, write_key
 
 
 def row(timestamp: str, energy: str = "1.5") -> dict[str, str]:
@@ -16,18 +25,25 @@ def row(timestamp: str, energy: str = "1.5") -> dict[str, str]:
 
 def test_a_nodes_file_gives_the_examples_of_its_hours(tmp_path: Path) -> None:
     series = write_series(tmp_path / "hours.csv", 4)
-    (tmp_path / "key").write_bytes(b"n" * 32)
+    (tmp_path / "noise").write_bytes(b"n" * 32)
+    key = write_key(tmp_path / "key.pem")
+    (tmp_path / "peers.json").write_text('{"canal": "did:key:z6MkCanal"}')
     config: UserConfig = {
         "participant": "depot",
         "series": str(series),
         "timezone": ZONE,
-        "noise-key": str(tmp_path / "key"),
+        "key": str(tmp_path / "key.pem"),
+        "peers": str(tmp_path / "peers.json"),
+        "noise-key": str(tmp_path / "noise"),
     }
 
     site = site_of_node(Context(1, 1, config, RecordDict(), {}))
 
     expected = examples_of(4)
     assert (site.name, site.noise_key) == ("depot", b"n" * 32)
+    assert site.signer is not None
+    assert site.signer.did == did_of(key)
+    assert site.peers == {"canal": "did:key:z6MkCanal"}
     np.testing.assert_array_equal(site.examples.train.x, expected.train.x)
     np.testing.assert_array_equal(site.examples.holdout.y, expected.holdout.y)
 
@@ -64,13 +80,34 @@ def test_what_is_no_hourly_series_is_refused(rows: list[dict[str, str]], reason:
 
 
 def test_a_short_noise_key_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "key").write_bytes(b"short")
+    (tmp_path / "noise").write_bytes(b"short")
+    write_key(tmp_path / "key.pem")
     config: UserConfig = {
         "participant": "depot",
         "series": str(write_series(tmp_path / "hours.csv", 4)),
         "timezone": ZONE,
-        "noise-key": str(tmp_path / "key"),
+        "key": str(tmp_path / "key.pem"),
+        "noise-key": str(tmp_path / "noise"),
     }
 
     with pytest.raises(ValueError, match="too short"):
         site_of_node(Context(1, 1, config, RecordDict(), {}))
+
+
+def test_a_node_without_a_list_of_peers_sums_with_nobody() -> None:
+    assert peers_in(None) == {}
+
+
+@pytest.mark.parametrize("text", ["[]", '{"depot": 7}', "no json"])
+def test_what_is_no_list_of_peers_is_refused(tmp_path: Path, text: str) -> None:
+    (tmp_path / "peers.json").write_text(text)
+
+    with pytest.raises(ValueError, match=r"Peers|Expecting"):
+        peers_in(str(tmp_path / "peers.json"))
+
+
+def test_another_kind_of_key_signs_for_no_site(tmp_path: Path) -> None:
+    (tmp_path / "key.pem").write_bytes(pem_of(ec.generate_private_key(ec.SECP384R1())))
+
+    with pytest.raises(ValueError, match="Ed25519"):
+        key_in(tmp_path / "key.pem")

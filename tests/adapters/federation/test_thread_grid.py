@@ -20,9 +20,10 @@ from flwr.clientapp import ClientApp
 from flwr.serverapp.strategy import FedAvg
 from numpy.typing import NDArray
 
-from backend.adapters.federation.client_app import Site, make_client_app
+from backend.adapters.federation.client_app import make_client_app
 from backend.adapters.federation.grid_exchange import LATE, GridExchange
 from backend.adapters.federation.thread_grid import BUSY, ThreadGrid
+from backend.federation.sites import Site
 from tests.adapters.federation.scene import examples_of, train_tasks
 
 TARGETS = {1: 1.0, 2: 2.0, 3: 6.0}
