@@ -5,7 +5,7 @@ import math
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
 
 import typer
 
@@ -133,6 +133,34 @@ def join_rounds(
     )
     for reason in sorted(set(done.refused)):
         typer.echo(f"  {done.refused.count(reason)} {reason}")
+
+
+@app.command("enrol")
+def enrol_site(
+    *,
+    url: Annotated[str, typer.Option(help="Address of the service, as it calls itself")],
+    site: Annotated[str, typer.Option(help="Id of the site")],
+    key: Annotated[Path, typer.Option(help="The site's key.pem (Ed25519), which signs updates")],
+    token: Annotated[Path | None, typer.Option(help="File with its access token")] = None,
+    did: Annotated[str | None, typer.Option(help="DID of the key, if not its did:key")] = None,
+    engine: Annotated[
+        Literal["edge", "flower"], typer.Option(help="flower: its SuperNode takes part")
+    ] = "flower",
+) -> None:
+    """Have the DID enrolled that signs for a site; a SuperNode's site does this once."""
+    from backend.edge.asking import ServiceAway, ask_over_http  # noqa: PLC0415 - slow to load
+    from backend.edge.enrolling import enrol  # noqa: PLC0415
+    from backend.edge.proofs import KeyRefused, Pass, key_in  # noqa: PLC0415
+    from backend.federation.signing import did_of  # noqa: PLC0415
+
+    now = datetime.now(UTC)
+    try:
+        own = did or did_of(key_in(key))
+        holder = (lambda: Pass.of_files(key=key, token=token)) if token else None
+        enrol(url, site, did=own, engine=engine, holder=holder, ask=ask_over_http, now=now)
+    except (KeyRefused, ServiceAway) as refused:
+        _stop(str(refused))
+    typer.echo(f"{site} takes part as {own}")
 
 
 @app.command("model")

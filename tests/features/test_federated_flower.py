@@ -9,12 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from typer.testing import CliRunner
 
 from backend import cli
 from backend.adapters.federation.superlink import SuperLink
 from backend.database import Database
-from backend.features.federated import flower, queries
+from backend.features.credentials.holder import DEMO_HOLDER
+from backend.features.federated import enrolling, flower, queries
 from backend.features.federated.models import (
     COLLECTING,
     FLOWER,
@@ -26,9 +28,11 @@ from backend.features.federated.schemas import RoundsNew
 from backend.features.federated.service import write_down
 from backend.features.forecasts.queries import history_of
 from backend.features.sites.models import Site
+from backend.federation.signing import did_of
 from tests.adapters.federation.supernodes import (
     CA,
     HOURS_FILE,
+    Node,
     end,
     free_port,
     new_node,
@@ -39,6 +43,7 @@ from tests.features.federated_sites import ROUNDS, add_sites, experiment, train
 from tests.tables import rows_of
 
 SITES, JOB_S = 3, 170
+PARTICIPANTS = "/federated/participants"
 ZONE = "Europe/Helsinki"
 TERMS = {"num_rounds": 1, "min_available_clients": SITES}
 needs_superlink = pytest.mark.skipif(
@@ -79,31 +84,46 @@ def result_of(house: House, job_id: str) -> dict[str, Any]:
         time.sleep(0.5)
 
 
+def started_nodes(house: House, link: SuperLink, folder: Path, stack: ExitStack) -> list[Node]:
+    """A SuperNode for each of some sites, let in and enrolled by itself."""
+    nodes = [new_node(folder / name, name) for name in add_sites(house, SITES)]
+    peers = {one.name: one.did for one in nodes}
+    for one in nodes:
+        write_history(house, one.name, one.folder / HOURS_FILE)
+        link.register(one.name, one.public_key)
+        house.post(PARTICIPANTS, {"site_id": one.name, "did": one.did, "engine": FLOWER})
+        stack.callback(end, one.start(link, timezone=ZONE, peers=peers))
+    return nodes
+
+
 @needs_superlink
-def test_supernodes_come_to_the_model_that_the_sites_of_this_service_come_to(
+def test_supernodes_come_to_the_models_that_the_sites_of_this_service_come_to(
     link: SuperLink, sqlite_url: str, tmp_path: Path
 ) -> None:
     settings = {"federation_url": f"flower://{link.address}", "federation_ca_file": CA}
     with house_on(sqlite_url, tmp_path, **settings) as house, ExitStack() as stack:
-        for name in add_sites(house, SITES):
-            node = new_node(tmp_path / name, name)
-            write_history(house, name, node.folder / HOURS_FILE)
-            link.register(name, node.public_key)
-            with house.parts.database.transaction() as db:
-                did = flower.did_of_node(node.public_key)
-                flower.enrol(db, name, did, now=house.clock.now())
-            stack.callback(end, node.start(link, timezone=ZONE))
+        started_nodes(house, link, tmp_path, stack)
+        for mode in ("validated", "secure"):
+            here = experiment(house, train(house, engine="embedded", mode=mode, **TERMS))
+            job = house.post(ROUNDS, {**TERMS, "mode": mode, "deadline_s": JOB_S}).json()
+            done = result_of(house, job["id"])
 
-        here = experiment(house, train(house, engine="embedded", **TERMS))
-        job = house.post(ROUNDS, {**TERMS, "deadline_s": JOB_S}).json()
-        done = result_of(house, job["id"])
+            log = tmp_path / "superlink" / "log"
+            assert done["state"] == "succeeded", (done, log.read_text())
+            there = experiment(house, done["result"])
+            assert there["engine"] == FLOWER
+            assert there["rounds"][0]["participation"] == 1.0
+            assert there["rounds"][0]["accepted"] == here["rounds"][0]["accepted"]
+            assert there["model_sha256"] == here["model_sha256"]
+            assert all(one["is_signed"] for one in updates(house, there["id"]))
 
-        assert done["state"] == "succeeded", (done, (tmp_path / "superlink" / "log").read_text())
-        there = experiment(house, done["result"])
-        assert there["engine"] == FLOWER
-        assert there["rounds"][0]["participation"] == 1.0
-        assert there["rounds"][0]["accepted"] == here["rounds"][0]["accepted"]
-        assert there["model_sha256"] == here["model_sha256"]
+
+def updates(house: House, experiment_id: str) -> list[dict[str, Any]]:
+    """What came in the first round of an experiment."""
+    [first] = house.get(f"{ROUNDS}?experiment_id={experiment_id}").json()["data"]
+    found: list[dict[str, Any]] = house.get(f"{ROUNDS}/{first['id']}").json()["updates"]
+    assert found
+    return found
 
 
 def test_a_superlink_that_does_not_answer_fails_the_job_and_leaves_the_experiment(
@@ -176,17 +196,37 @@ def test_a_superlink_without_its_authority_is_refused_before_anything_starts(
         assert (answer.status_code, answer.json()["code"]) == (409, "engine_away")
 
 
-def test_a_site_is_enrolled_with_the_key_of_its_node(house: House, tmp_path: Path) -> None:
+def test_a_site_is_enrolled_on_the_operators_word_until_it_enrols_itself(house: House) -> None:
     house.site("site_depot")
-    node = new_node(tmp_path / "depot", "site_depot")
+    did = did_of(Ed25519PrivateKey.generate())
+    with house.parts.database.transaction() as db:
+        flower.enrol(db, "site_depot", did, now=house.clock.now())
+    [before] = rows_of(house.parts.database, "federated_participants")
+
+    own = {"site_id": "site_depot", "did": did, "engine": FLOWER}
+    answers = [house.post(PARTICIPANTS, own) for _ in range(2)]
+    other = house.post(PARTICIPANTS, {**own, "did": did_of(Ed25519PrivateKey.generate())})
+
+    [after] = rows_of(house.parts.database, "federated_participants")
+    assert [one.status_code for one in answers] == [200, 200]
+    assert (other.status_code, other.json()["code"]) == (409, "site_taken")
+    assert (before["assurance"], after["assurance"]) == ("registered", "simulated")
+    assert (after["engine"], after["did"]) == (FLOWER, did)
+
+
+def test_a_sites_node_is_withdrawn_without_its_gateway(house: House) -> None:
+    house.site("site_depot")
+    for engine in ("edge", FLOWER):
+        did = did_of(Ed25519PrivateKey.generate())
+        house.post(PARTICIPANTS, {"site_id": "site_depot", "did": did, "engine": engine})
 
     with house.parts.database.transaction() as db:
-        did = flower.did_of_node(node.public_key)
-        flower.enrol(db, "site_depot", did, now=house.clock.now())
+        now = house.clock.now()
+        left = enrolling.withdraw(db, "site_depot", FLOWER, holder=DEMO_HOLDER, now=now)
+        states = {one.engine: one.state for one in queries.participants(db)}
 
-    [row] = rows_of(house.parts.database, "federated_participants")
-    assert (row["engine"], row["assurance"], row["did"]) == (FLOWER, "registered", did)
-    assert did.startswith("did:key:z82")  # the multicodec of P-384
+    assert (left.engine, left.state) == (FLOWER, "left")
+    assert states == {"edge": "active", FLOWER: "left"}
 
 
 @needs_superlink
@@ -202,12 +242,11 @@ def test_the_operators_command_lets_a_node_in_and_enrols_its_site(
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
     node = new_node(tmp_path / "node", "site_depot")
-    words = ["supernode", "register", "site_depot", str(node.public_key)]
+    words = ["supernode", "register", "site_depot", str(node.public_key), "--did", node.did]
 
     done, again = (CliRunner().invoke(cli.app, words) for _ in range(2))
 
-    did = flower.did_of_node(node.public_key)
-    assert (done.exit_code, done.output) == (0, f"site_depot takes part as {did}\n")
+    assert (done.exit_code, done.output) == (0, f"site_depot takes part as {node.did}\n")
     assert (again.exit_code, "already in use" in again.output) == (2, True)
     with closing(Database(sqlite_url)) as database, database.reading() as db:
         assert queries.active_names(db, FLOWER) == ["site_depot"]
@@ -217,4 +256,4 @@ def test_another_kind_of_key_is_no_key_for_a_node(tmp_path: Path) -> None:
     (tmp_path / "key.pub").write_text("ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIA== someone")
 
     with pytest.raises(flower.KeyNotForNode, match="P-384"):
-        flower.did_of_node(tmp_path / "key.pub")
+        flower.require_node_key(tmp_path / "key.pub")

@@ -18,7 +18,7 @@ from backend.features.federated.standings import FAILURES, SUSPENDED
 from backend.federation.reputation import SUSPENDED_AFTER
 from backend.problems import NotFound, Problem
 
-LEFT = "left"
+LEFT, REGISTERED = "left", "registered"
 
 
 class NotItsSite(Problem):
@@ -49,7 +49,7 @@ class ParticipantNotFound(NotFound):
 def enrol(
     db: Session, new: ParticipantNew, *, holder: Holder, now: datetime
 ) -> FederatedParticipant:
-    """Enrol a site's gateway; once more by the same DID changes nothing.
+    """Enrol a site's gateway or node; once more by the same DID changes nothing.
 
     Raises:
         NotItsSite: If a verified caller has no credential for the site, or names another's DID.
@@ -62,11 +62,11 @@ def enrol(
         raise NotItsSite
     if not methods_for(db, did, now=now):
         raise KeyUnknown
-    known = db.get(FederatedParticipant, (new.site_id, EDGE))
+    known = db.get(FederatedParticipant, (new.site_id, new.engine))
     if known is None:
         known = FederatedParticipant(
             site_id=new.site_id,
-            engine=EDGE,
+            engine=new.engine,
             did=did,
             assurance=holder.assurance,
             state=ACTIVE,
@@ -75,7 +75,7 @@ def enrol(
             enrolled_at=now,
         )
         db.add(known)
-        facts = {"assurance": holder.assurance}
+        facts = {"engine": new.engine, "assurance": holder.assurance}
         action, site = "federated.enrolled", new.site_id
         note(db, now=now, actor=holder.did, action=action, object_id=site, facts=facts)
     elif known.state == LEFT:  # what it failed at and what its privacy cost stays
@@ -83,16 +83,20 @@ def enrol(
         known.state = SUSPENDED if known.strikes >= SUSPENDED_AFTER else ACTIVE
     elif known.did != did:
         raise SiteTaken
+    elif known.assurance == REGISTERED:  # so far it was the operator's word
+        known.assurance = holder.assurance
     return known
 
 
-def withdraw(db: Session, site_id: str, *, holder: Holder, now: datetime) -> FederatedParticipant:
-    """Take a site's gateway out: it is not asked any more, and another may enrol.
+def withdraw(
+    db: Session, site_id: str, engine: str, *, holder: Holder, now: datetime
+) -> FederatedParticipant:
+    """Take a site's gateway or node out: it is not asked any more, and another may enrol.
 
     Raises:
         ParticipantNotFound: If there is none that the caller may take out.
     """
-    row = _require(db, site_id, EDGE)
+    row = _require(db, site_id, engine)
     is_own = row.did == holder.did or holder.assurance == "simulated"
     if not is_own and not holder.runs(site_id):
         raise ParticipantNotFound

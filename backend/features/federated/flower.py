@@ -13,11 +13,11 @@ from cryptography.hazmat.primitives.serialization import load_ssh_public_key
 from sqlalchemy.orm import Session
 
 from backend.adapters.federation.superlink import SuperLink, SuperLinkUnavailable
-from backend.adapters.verifier.dids import did_key
 from backend.adapters.verifier.keys import KeyKind, kind_of
 from backend.components import Parts, open_superlink
 from backend.features.credentials.audit import note
 from backend.features.federated import finishing, lease, queries
+from backend.features.federated.enrolling import REGISTERED
 from backend.features.federated.flower_app import EXPERIMENT
 from backend.features.federated.models import (
     CLOSED,
@@ -35,7 +35,7 @@ from backend.problems import Problem
 log = structlog.get_logger("tasco.federated")
 CONDUCT = "backend.features.federated.flower_app:conduct_run"
 FINISHED = "finished"
-REGISTERED, OPERATOR = "registered", "operator"
+OPERATOR = "operator"
 MAKE_A_KEY = "A SuperNode needs a P-384 key: ssh-keygen -t ecdsa -b 384 -N '' -f FILE makes one."
 LOOK_S = 1.0
 MOST_RUNS = 3  # one after another, should each be killed
@@ -82,9 +82,10 @@ def follow(parts: Parts, experiment_id: str, report: Report) -> dict[str, Any]:
 
 
 def enrol(db: Session, site_id: str, did: str, *, now: datetime) -> None:
-    """Enrol a site whose SuperNode is let in.
+    """Enrol the DID that signs for a site whose SuperNode is let in.
 
-    The operator's word is all there is for it, and the assurance says so.
+    The operator's word is all there is for it, and the assurance says so; a site that presents its
+    credential enrols itself.
     """
     row = db.get(FederatedParticipant, (site_id, FLOWER)) or FederatedParticipant(
         site_id=site_id, engine=FLOWER, strikes=0, standing={}, enrolled_at=now
@@ -95,8 +96,8 @@ def enrol(db: Session, site_id: str, did: str, *, now: datetime) -> None:
     note(db, now=now, actor=OPERATOR, action=action, object_id=site_id, facts=facts)
 
 
-def did_of_node(public_key: Path) -> str:
-    """The did:key of a SuperNode's key.
+def require_node_key(public_key: Path) -> None:
+    """Check that a file holds a SuperNode's public key.
 
     Raises:
         KeyNotForNode: If it is no P-384 key.
@@ -107,7 +108,6 @@ def did_of_node(public_key: Path) -> str:
         raise KeyNotForNode(MAKE_A_KEY) from bad
     if not isinstance(key, ec.EllipticCurvePublicKey) or kind_of(key) is not KeyKind.P384:
         raise KeyNotForNode(MAKE_A_KEY)
-    return did_key(key)
 
 
 def _run(parts: Parts, link: SuperLink, experiment_id: str, report: Report) -> str:

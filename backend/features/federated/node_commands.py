@@ -13,8 +13,14 @@ KeyFile = Annotated[
 
 
 @app.command()
-def register(site: Annotated[str, typer.Argument(help="The site's id")], key: KeyFile) -> None:
-    """Let a site's SuperNode in, and enrol the site with its key."""
+def register(
+    site: Annotated[str, typer.Argument(help="The site's id")],
+    key: KeyFile,
+    did: Annotated[
+        str | None, typer.Option(help="Enrol the site with this DID, whose key signs its updates")
+    ] = None,
+) -> None:
+    """Let a site's SuperNode in; the site enrols itself (`edge enrol`) unless its DID is given."""
     from backend.adapters.federation.superlink import (  # noqa: PLC0415 - slow to load
         SuperLinkUnavailable,
     )
@@ -26,10 +32,13 @@ def register(site: Annotated[str, typer.Argument(help="The site's id")], key: Ke
 
     try:
         settings = read_settings()
-        did = flower.did_of_node(key)
+        flower.require_node_key(key)
         open_superlink(settings).register(site, key)
     except (ProfileMissing, SuperLinkUnavailable, ValueError) as failed:
         _stop(str(failed))
+    if did is None:
+        typer.echo(f"{site} is let in; it takes part once it has enrolled its DID")
+        return
     migrate(settings.database_url)
     with closing(Database(settings.database_url)) as database, database.transaction() as db:
         flower.enrol(db, site, did, now=SystemClock().now())

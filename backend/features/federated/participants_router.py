@@ -1,7 +1,7 @@
 """`/federated/participants` and what gateways ask and send in a round."""
 
 from http import HTTPStatus
-from typing import Annotated
+from typing import Annotated, Literal
 
 from anyio import to_thread
 from fastapi import APIRouter, Depends, Header, Path, Query, Request, Response
@@ -92,10 +92,14 @@ def list_participants(db: ReadDb) -> ParticipantsView:
     responses=described(*REFUSED, ParticipantNotFound, IdempotencyKeyReused),
 )
 def withdraw(
-    site_id: SiteName, holder: CurrentHolder, parts: CurrentParts, db: Db
+    site_id: SiteName,
+    holder: CurrentHolder,
+    parts: CurrentParts,
+    db: Db,
+    engine: Literal["edge", "flower"] = "edge",
 ) -> ParticipantView:
-    """Take a site's gateway out, as itself or as who runs the site; another may enrol then."""
-    row = enrolling.withdraw(db, site_id, holder=holder, now=parts.clock.now())
+    """Take a site's gateway or node out, as itself or as who runs it; another may enrol then."""
+    row = enrolling.withdraw(db, site_id, engine, holder=holder, now=parts.clock.now())
     return ParticipantView.model_validate(row)
 
 
