@@ -10,20 +10,27 @@ from threading import Barrier
 from typing import Any, ParamSpec, TypeVar
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from httpx2 import Response
-from sqlalchemy import update
+from sqlalchemy import delete, update
 
 from backend.components import Parts
 from backend.compute import InPlace
 from backend.features.credentials.holder import Holder, Knock
+from backend.features.jobs.service import await_all
 from backend.features.sessions.desk import open_desk
+from backend.features.vehicles.models import TelemetryPoint
+from backend.federation.signing import did_of
 from backend.idempotency import KEPT, StoredAnswer, forget_old
-from tests.conftest import House, house_on
+from tests.conftest import NOON, House, house_on
+from tests.features.fleets import commuters, put
 from tests.tables import row_counts, rows_of
 
 P = ParamSpec("P")
 R = TypeVar("R")
 KEY = {"Idempotency-Key": "key-1"}
+ROUNDS = "/federated/rounds"
+WAITING = {"engine": "edge", "deadline_s": 86_400, "min_available_clients": 3}
 
 
 class SlowCompute(InPlace):
@@ -303,6 +310,96 @@ def test_a_key_of_failed_work_gets_the_same_problem_again(house: House) -> None:
 
     assert (first.status_code, first.json()["code"]) == (409, "not_enough_history")
     assert (again.status_code, again.json()["code"]) == (409, "not_enough_history")
+    assert len(rows_of(house.parts.database, "jobs")) == 1
+
+
+def _enrol(house: House, *numbers: int) -> None:
+    """Gateways that will send nothing: rounds wait for them until they are stopped."""
+    for number in numbers:
+        did = did_of(Ed25519PrivateKey.generate())
+        body = {"site_id": f"site_{number}", "did": did}
+        assert house.post("/federated/participants", body).status_code == 200
+
+
+def _stop_rounds(house: House) -> None:
+    for row in rows_of(house.parts.database, "federated_experiments"):
+        house.client.delete(f"/api/v1/federated/experiments/{row['id']}")
+    await_all(house.parts.database, timeout_s=30)
+
+
+def test_twins_that_start_rounds_get_one_job_of_one_experiment(house: House) -> None:
+    _enrol(house, 0, 1, 2)
+
+    answers = _at_once(*[lambda: house.post(ROUNDS, WAITING, headers=KEY)] * 6)
+    later = house.post(ROUNDS, WAITING, headers=KEY)
+
+    jobs = rows_of(house.parts.database, "jobs")
+    experiments = rows_of(house.parts.database, "federated_experiments")
+    _stop_rounds(house)
+    assert [answer.status_code for answer in (*answers, later)] == [202] * 7
+    assert {answer.json()["id"] for answer in (*answers, later)} == {jobs[0]["id"]}
+    assert sum("Idempotent-Replayed" in answer.headers for answer in answers) == 5
+    link = f'</api/v1/federated/experiments/{experiments[0]["id"]}>; rel="related"'
+    assert {answer.headers["Link"] for answer in (*answers, later)} == {link}
+    assert (len(jobs), len(experiments)) == (1, 1)
+
+
+def test_rounds_under_another_key_stay_a_conflict(house: House) -> None:
+    _enrol(house, 0, 1, 2)
+    keys = [{"Idempotency-Key": name} for name in ("a", "b")]
+
+    answers = _at_once(
+        lambda: house.post(ROUNDS, WAITING, headers=keys[0]),
+        lambda: house.post(ROUNDS, WAITING, headers=keys[1]),
+    )
+
+    jobs = rows_of(house.parts.database, "jobs")
+    _stop_rounds(house)
+    assert sorted(answer.status_code for answer in answers) == [202, 409]
+    assert len(jobs) == 1
+
+
+def test_rounds_that_were_refused_leave_their_key_free_and_no_job(house: House) -> None:
+    _enrol(house, 0, 1)
+    refused = house.post(ROUNDS, WAITING, headers=KEY)
+    left = rows_of(house.parts.database, "jobs")
+    _enrol(house, 2)
+
+    accepted = house.post(ROUNDS, WAITING, headers=KEY)
+    other = house.post(ROUNDS, {**WAITING, "seed": 8}, headers=KEY)
+
+    _stop_rounds(house)
+    assert (refused.status_code, refused.json()["code"], left) == (409, "too_few_participants", [])
+    assert (accepted.status_code, "Idempotent-Replayed" in accepted.headers) == (202, False)
+    assert (other.status_code, other.json()["code"]) == (422, "idempotency_key_reused")
+
+
+def test_twins_that_start_a_fleet_get_one_job_and_one_run(house: House) -> None:
+    asked = {"vehicles": 10, "steps": 20}
+
+    answers = _at_once(*[lambda: house.post("/federated/fleet/runs", asked, headers=KEY)] * 4)
+
+    await_all(house.parts.database, timeout_s=60)
+    again = house.post("/federated/fleet/runs", asked, headers=KEY)
+    (job,), (run,) = (rows_of(house.parts.database, name) for name in ("jobs", "fleet_runs"))
+    assert {answer.status_code for answer in answers} <= {200, 202}
+    assert {answer.json()["id"] for answer in answers if answer.status_code == 202} <= {job["id"]}
+    assert (again.status_code, again.json()["run_id"]) == (200, run["id"])
+
+
+def test_a_key_finds_its_run_of_trees_when_the_telemetry_is_gone(house: House) -> None:
+    asked = {"target": "plug_availability", "rounds": 1, "trees_per_round": 1}
+    put(house.parts.database, commuters(until=NOON, days=2, vehicles=8), now=NOON)
+    runs = "/federated/trees/runs"
+
+    first = house.post(f"{runs}?wait=true", asked, headers=KEY)
+    with house.parts.database.transaction() as db:
+        db.execute(delete(TelemetryPoint))
+    again = house.post(f"{runs}?wait=true", asked, headers=KEY)
+    anew = house.post(f"{runs}?wait=true", asked)
+
+    assert (first.status_code, again.status_code) == (409, 409)
+    assert again.json()["detail"] == first.json()["detail"] != anew.json()["detail"]
     assert len(rows_of(house.parts.database, "jobs")) == 1
 
 

@@ -77,9 +77,9 @@ def _conducted(
 ) -> tuple[FederatedExperiment, list[FederatedRound]]:
     """An experiment in which site_4 sends something else and the first ones score nothing."""
     parts = house.parts
-    experiment_id = service.start(parts, RoundsNew(**terms), holder=DEMO_HOLDER)
     keys = embedded.Keys(service_issuer(parts).key)
     with parts.database.transaction() as db:
+        experiment_id = service.start(db, parts, RoundsNew(**terms), holder=DEMO_HOLDER)
         embedded.enrol(db, [f"site_{n}" for n in range(5)], keys, now=parts.clock.now())
     exchange = Twisted(embedded_exchange(examples(house)), "site_4", change)
     exchange.silent = frozenset(f"site_{n}" for n in range(silent))
@@ -218,7 +218,8 @@ def test_what_was_sent_without_noise_stands_beside_every_later_epsilon(house: Ho
 
 def test_of_two_conductors_one_gets_on(house: House) -> None:
     parts = house.parts
-    experiment_id = service.start(parts, RoundsNew(num_rounds=1), holder=DEMO_HOLDER)
+    with parts.database.transaction() as db:
+        experiment_id = service.start(db, parts, RoundsNew(num_rounds=1), holder=DEMO_HOLDER)
     exchange = embedded_exchange(examples(house))
     chair = Chair(parts.database, exchange, parts.clock, _unheard, parts.artifacts)
 
@@ -232,7 +233,8 @@ def test_of_two_conductors_one_gets_on(house: House) -> None:
 
 def test_what_nobody_conducts_is_taken_up_again(house: House) -> None:
     parts = house.parts
-    experiment_id = service.start(parts, RoundsNew(num_rounds=1), holder=DEMO_HOLDER)
+    with parts.database.transaction() as db:
+        experiment_id = service.start(db, parts, RoundsNew(num_rounds=1), holder=DEMO_HOLDER)
     assert service.resume_orphans(parts) == []  # it waits for its job
     with parts.database.transaction() as db:
         lease.release(db, experiment_id, lease.QUEUED)

@@ -83,10 +83,9 @@ def conducted(
     """The rounds of an experiment, begun or taken up."""
     parts = house.parts
     keys = embedded.Keys(service_issuer(parts).key)
-    experiment_id = experiment_id or service.start(
-        parts, RoundsNew(num_rounds=1, family="linear", **terms), holder=DEMO_HOLDER
-    )
+    new = RoundsNew(num_rounds=1, family="linear", **terms)
     with parts.database.transaction() as db:
+        experiment_id = experiment_id or service.start(db, parts, new, holder=DEMO_HOLDER)
         embedded.enrol(db, sorted(data), keys, now=parts.clock.now())
     secrets = {name: keys.of(name).private_jwk()["d"].encode() for name in data}
     exchange = Watched(embedded_exchange(data, secrets), keeps)

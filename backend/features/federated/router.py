@@ -10,6 +10,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from backend.components import CurrentParts, Db, ReadDb
+from backend.database import new_id
 from backend.features.credentials.holder import (
     CurrentHolder,
     NotAllowed,
@@ -105,8 +106,8 @@ def start_rounds(
     Sites keep their data: they are sent the model and answer with what they would change. The
     request is refused with 409 where too few of them are there.
     """
-    known = None if claim is None else service.known_experiment(parts, holder, claim.key)
-    experiment_id = known or service.start(parts, new, holder=holder)
+    experiment_id = new.experiment_id or new_id("fex")
+    named = new.model_copy(update={"experiment_id": experiment_id})
     answer = answer_of(
         parts.database,
         service.KIND,
@@ -116,8 +117,11 @@ def start_rounds(
         claim=claim,
         wait=wait,
         is_patient=True,
+        beginning=lambda db: service.start(db, parts, named, holder=holder),
     )
-    answer.headers["Link"] = f'</api/v1/federated/experiments/{experiment_id}>; rel="related"'
+    known = None if claim is None else service.known_experiment(parts, holder, claim.key)
+    about = f"/api/v1/federated/experiments/{known or experiment_id}"
+    answer.headers["Link"] = f'<{about}>; rel="related"'
     return answer
 
 

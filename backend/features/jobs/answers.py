@@ -7,12 +7,13 @@ from typing import Annotated, Any
 from fastapi import Query
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel
+from sqlalchemy import select
 
 from backend.database import Database
 from backend.features.credentials.holder import Holder
 from backend.features.jobs.models import Job
 from backend.features.jobs.schemas import JobView
-from backend.features.jobs.service import Work, submit
+from backend.features.jobs.service import Beginning, Work, submit
 from backend.idempotency import Claim, IdempotencyKeyReused
 from backend.problems import Problem, every_problem
 
@@ -47,10 +48,12 @@ def answer_of(
     claim: Claim | None,
     wait: bool,
     is_patient: bool = False,
+    beginning: Beginning | None = None,
 ) -> JobAnswer:
     """Start the work and answer with its result, or with its job when the caller will not wait.
 
-    The same Idempotency-Key finds the same job, whatever became of it.
+    The same Idempotency-Key finds the same job, whatever became of it; what might refuse the
+    second of two equal requests is therefore done in `beginning`, as in `submit`.
     """
     if claim is not None:
         parameters = {**parameters, "route": claim.route, "fingerprint": claim.fingerprint}
@@ -62,18 +65,30 @@ def answer_of(
         parameters=parameters,
         idempotency_key=claim.key if claim else None,
         is_patient=is_patient,
+        beginning=beginning,
     )
     if wait and future is not None:
         future.result()
-    return _shown(database, job_id, parameters, replayed=future is None)
+    return _shown(database, job_id, claim, replayed=future is None)
 
 
-def _shown(
-    database: Database, job_id: str, parameters: Mapping[str, Any], *, replayed: bool
-) -> JobAnswer:
+def known_answer(database: Database, *, holder: Holder, claim: Claim | None) -> JobAnswer | None:
+    """The answer of the job that this key started before, if it did.
+
+    For routes that look at more than the request: what they see may have changed since.
+    """
+    if claim is None:
+        return None
+    started = select(Job.id).where(Job.caller == holder.did, Job.idempotency_key == claim.key)
+    with database.reading() as db:
+        job_id = db.scalar(started)
+    return None if job_id is None else _shown(database, job_id, claim, replayed=True)
+
+
+def _shown(database: Database, job_id: str, claim: Claim | None, *, replayed: bool) -> JobAnswer:
     with database.reading() as db:
         job = db.get_one(Job, job_id)
-        if replayed and job.parameters != parameters:
+        if replayed and claim and job.parameters.get("fingerprint") != claim.fingerprint:
             raise IdempotencyKeyReused
         headers = {"Idempotent-Replayed": "true"} if replayed else {}
         if job.state == "succeeded":

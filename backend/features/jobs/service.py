@@ -20,6 +20,7 @@ HEARTBEAT_S = 5.0
 LOST_AFTER = timedelta(minutes=1)
 Report = Callable[[float, str], None]
 Work = Callable[[Report], dict[str, Any]]
+Beginning = Callable[[Session], object]
 _under_way: dict[Database, set[Future[None]]] = {}
 _threads = ThreadPoolExecutor(max_workers=2, thread_name_prefix="job")
 # Work that waits for others, for hours perhaps, and should not keep other work waiting.
@@ -35,11 +36,13 @@ def submit(
     parameters: dict[str, Any],
     idempotency_key: str | None = None,
     is_patient: bool = False,
+    beginning: Beginning | None = None,
 ) -> tuple[str, Future[None] | None]:
     """Start long work, or find the work that the same key started.
 
     The work is called with a function that takes progress (0 to 1) and stage; it gives the result.
-    What is patient mostly waits for others, and has threads of its own.
+    What is patient mostly waits for others, and has threads of its own. `beginning` is done once,
+    in the transaction of the job's row: if it refuses, there is no job, and the key is free.
 
     Returns:
         The job's id, and a future to wait for unless the job was there before.
@@ -60,6 +63,8 @@ def submit(
     with database.transaction() as db:
         if insert_missing(db, Job, row) == 0:
             return _known(db, caller, idempotency_key), None
+        if beginning is not None:
+            beginning(db)
     threads = _patient_threads if is_patient else _threads
     future = threads.submit(_run, database, row["id"], work)
     _under_way.setdefault(database, set()).add(future)
