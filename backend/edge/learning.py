@@ -15,6 +15,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from backend.edge.asking import Ask, Reply, ServiceAway, ask_over_http, told
 from backend.edge.budget import Budget, BudgetRefused
+from backend.edge.enrolling import enrol
 from backend.edge.proofs import Pass
 from backend.federation.demand import Examples
 from backend.federation.networks import shapes
@@ -82,10 +83,16 @@ class Gateway:
         Raises:
             ServiceAway: If the service does not let this site take part.
         """
-        body = {"site_id": self.site_id, "did": self.own_did}
-        reply = self._send("POST", f"{API}/participants", json.dumps(body).encode())
-        if reply.status != HTTPStatus.OK:
-            raise ServiceAway(told(reply))
+        now = self.clock()
+        enrol(
+            self.url,
+            self.site_id,
+            did=self.own_did,
+            engine="edge",
+            holder=self.holder,
+            ask=self.ask,
+            now=now,
+        )
 
     def step(self, done: Done) -> bool:
         """Do what is asked now; False if there is nothing.
