@@ -6,6 +6,7 @@ anything (K. Bonawitz et al., CCS 2017, the actively secure variant). Whose DID 
 to know from elsewhere.
 """
 
+import json
 from collections.abc import Mapping
 from typing import TypeAlias
 
@@ -16,6 +17,18 @@ from backend.federation.tasks import MaskAnswer, MaskTask
 
 Peers: TypeAlias = Mapping[str, str]
 """The did:key of each other participant, by its name."""
+
+
+def peers_of(text: str) -> Peers:
+    """The DIDs in a JSON object of sites.
+
+    Raises:
+        ValueError: If it is none.
+    """
+    said = json.loads(text)
+    if not isinstance(said, dict) or not all(isinstance(one, str) for one in said.values()):
+        raise ValueError("Peers are a JSON object of DIDs by site.")
+    return said
 
 
 def refuse_strangers(task: MaskTask, roster: bytes, peers: Peers) -> None:

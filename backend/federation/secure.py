@@ -106,12 +106,18 @@ class SecureSums:
         """The next stage; None after the last."""
         return next((one for one in STAGES if one not in self.letters), None)
 
-    def step(self, ask: Ask) -> None:
-        """Ask for the next stage and keep what was said; who says nothing has dropped out."""
+    def tasks(self) -> list[MaskTask]:
+        """What is asked in the next stage, and whom: nobody of a group that has failed."""
         stage = self.stage
         if stage is None:
+            return []
+        return [task for group in self._groups for task in self._tasks(group, stage)]
+
+    def step(self, ask: Ask) -> None:
+        """Ask for the next stage and keep what was said; who says nothing has dropped out."""
+        stage, tasks = self.stage, self.tasks()
+        if stage is None:
             return
-        tasks = [task for group in self._groups for task in self._tasks(group, stage)]
         said = {one.participant: one for one in ask(tasks) if one.stage == stage} if tasks else {}
         self.letters[stage] = {
             group: {

@@ -8,7 +8,6 @@ and masks.
 """
 
 import csv
-import json
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -21,7 +20,7 @@ from numpy.typing import NDArray
 
 from backend.adapters.federation.client_app import make_client_app
 from backend.federation.demand import Examples, hourly_examples
-from backend.federation.peers import Peers
+from backend.federation.peers import Peers, peers_of
 from backend.federation.signing import Signer, noise_key_of
 from backend.federation.sites import Site
 
@@ -106,12 +105,7 @@ def peers_in(path: str | None) -> Peers:
     Raises:
         ValueError: If it is no object of texts.
     """
-    if path is None:
-        return {}
-    said = json.loads(Path(path).read_text(encoding="utf-8"))
-    if not isinstance(said, dict) or not all(isinstance(one, str) for one in said.values()):
-        raise ValueError("Peers are a JSON object of DIDs by site.")
-    return said
+    return {} if path is None else peers_of(Path(path).read_text(encoding="utf-8"))
 
 
 def noise_key_in(path: str | None) -> bytes | None:
