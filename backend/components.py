@@ -28,6 +28,7 @@ from backend.compute import Compute, InPlace, Processes
 from backend.database import POOL_TIMEOUT_S, Database
 from backend.federation.demand import Examples
 from backend.federation.signing import Signer
+from backend.federation.tree_rows import SiteRows
 from backend.idempotency import Claim, ClaimOfRequest, replay_if_stored, stake_at_begin
 from backend.observability import Metrics
 from backend.planning.mpc import warm_up
@@ -117,9 +118,10 @@ def embedded_exchange(
     examples: Mapping[str, Examples],
     noise_keys: Mapping[str, bytes] | None = None,
     signers: Mapping[str, Signer] | None = None,
+    rows: Mapping[str, Mapping[str, SiteRows]] | None = None,
 ) -> Exchange:
     """The embedded engine of federated rounds: participants are threads of this process."""
-    return EmbeddedExchange(examples, noise_keys=noise_keys, signers=signers)
+    return EmbeddedExchange(examples, noise_keys=noise_keys, signers=signers, rows=rows)
 
 
 def open_superlink(settings: Settings) -> SuperLink:

@@ -17,10 +17,11 @@ from typing import Any
 import numpy as np
 
 from backend.federation.checking import Verdict
-from backend.federation.tree_rounds import Part, SiteRows, pooled, unfederated
+from backend.federation.tree_models import TreeModel
+from backend.federation.tree_participant import unfederated
+from backend.federation.tree_rows import Part, SiteRows, pooled
+from backend.federation.tree_tasks import TreeSettings
 from backend.federation.trees import (
-    TreeModel,
-    TreeSettings,
     TreesJudged,
     bagged,
     checked,
@@ -59,13 +60,14 @@ def _fleet(rows: list[dict[str, str]]) -> SiteRows:
     known = Known.of(plug_history(rows, until=LAST), slots_ahead=max(LEADS))
     spans = ((FIRST, HELD_OUT), (HELD_OUT, TRAINED_TO), TESTED)
     counts = (TRAINING_ROWS, JUDGING_ROWS, JUDGING_ROWS)
-    parts = []
+    parts: list[Part] = []
     for seed, ((since, until), count) in enumerate(zip(spans, counts, strict=True)):
         first, last = known.history.slot_of(since), known.history.slot_of(until)
         asked = availability.draw(known, since=first, until=last, rows=count, seed=seed)
         features = availability_features.features(known, asked)
         parts.append(Part(features, availability.answers(known, asked).astype(np.float64)))
-    return SiteRows(*parts)
+    train, judge, test = parts
+    return SiteRows(train, judge, test)
 
 
 def flipped(one: SiteRows) -> SiteRows:

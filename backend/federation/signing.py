@@ -9,7 +9,7 @@ import secrets
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeVar
 
 import base58
 from cryptography.exceptions import InvalidSignature
@@ -36,6 +36,7 @@ from backend.federation.tasks import Answer, Task
 ED25519 = b"\xed\x01"  # multicodec prefix
 DID_KEY = "did:key:"
 _ALGORITHM = "EdDSA"
+A = TypeVar("A", bound=Answer)
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -55,7 +56,7 @@ class Signer:
         """Who signs."""
         return self.other_did or did_of(self.key)
 
-    def sign(self, task: Task, answer: Answer) -> Answer:
+    def sign(self, task: Task, answer: A) -> A:
         """The answer with its participant's statement about it."""
         said = statement_about(task, answer, did=self.did, nonce=secrets.token_hex(16))
         return replace(answer, signature=signed(said, self.key))

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
 from backend.federation.tasks import Answer, MaskAnswer, MaskTask, ScoreAnswer, Task, TrainAnswer
+from backend.federation.tree_tasks import ExamAnswer, TreeAnswer
 from backend.federation.weights import Weights, content_hash
 
 TYPE = "tasco-federated+jwt"
@@ -93,7 +94,7 @@ def statement_of(claims: Mapping[str, Any]) -> Statement:
 
 def statement_about(task: Task, answer: Answer, *, did: str, nonce: str) -> Statement:
     """What a participant says of its answer to a task."""
-    trained = answer if isinstance(answer, TrainAnswer) else None
+    trained = answer if isinstance(answer, TrainAnswer | TreeAnswer) else None
     return Statement(
         did=did,
         site_id=answer.participant,
@@ -110,9 +111,9 @@ def statement_about(task: Task, answer: Answer, *, did: str, nonce: str) -> Stat
 
 def kind_of(answer: Answer) -> Kind:
     """What kind of statement an answer needs."""
-    if isinstance(answer, TrainAnswer):
+    if isinstance(answer, TrainAnswer | TreeAnswer):
         return "update"
-    return "scores" if isinstance(answer, ScoreAnswer) else "letter"
+    return "letter" if isinstance(answer, MaskAnswer) else "scores"
 
 
 def hash_of_answer(task: Task, answer: Answer) -> str:
@@ -121,6 +122,10 @@ def hash_of_answer(task: Task, answer: Answer) -> str:
         return hash_of_update(answer.delta)
     if isinstance(answer, ScoreAnswer):
         return hash_of_scores(answer.gains)
+    if isinstance(answer, TreeAnswer):
+        return hashlib.sha256(answer.text.encode()).hexdigest()
+    if isinstance(answer, ExamAnswer):
+        return hash_of_scores(answer.figures)
     return hash_of_letter(_context(task), answer)
 
 

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+from backend.federation.tree_tasks import ExamAnswer, TreeAnswer, TreeTask
 from backend.federation.weights import Weights
 
 
@@ -198,5 +199,7 @@ def context_of_sum(task: TrainTask, group: str) -> str:
     return json.dumps([task.experiment_id, task.round_number, task.parent_hash, group])
 
 
-Task = TrainTask | ScoreTask | MaskTask
-Answer = TrainAnswer | ScoreAnswer | MaskAnswer
+NetworkTask = TrainTask | ScoreTask | MaskTask
+NetworkAnswer = TrainAnswer | ScoreAnswer | MaskAnswer
+Task = NetworkTask | TreeTask
+Answer = NetworkAnswer | TreeAnswer | ExamAnswer

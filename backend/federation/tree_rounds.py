@@ -1,57 +1,46 @@
-"""Rounds of trees among sites that each keep their rows, and what their trees are compared with.
+"""Rounds of trees among sites that each keep their rows, whatever carries the tasks to them."""
 
-Alone and on everybody's rows, the same number of rounds of as many trees are grown without a
-committee: what differs is only whose rows they are grown on.
-"""
-
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from backend.federation.committee import committee_size, draw
-from backend.federation.tree_text import Floats, Tree
-from backend.federation.trees import (
-    TreeModel,
+from backend.federation.statements import is_figure
+from backend.federation.tasks import Answer, ScoreAnswer
+from backend.federation.tree_models import TreeModel, model_text, text_of
+from backend.federation.tree_participant import answer
+from backend.federation.tree_rows import Sites
+from backend.federation.tree_tasks import (
+    ExamAnswer,
+    ExamTask,
+    GradeTask,
+    GrowTask,
+    TreeAnswer,
     TreeSettings,
-    TreesJudged,
-    bagged,
-    checked,
-    grow,
-    loss,
-    score,
+    TreeTask,
 )
+from backend.federation.trees import TreesJudged, bagged, checked
+
+FEWEST = 3
+Ask = Callable[[Sequence[TreeTask]], Sequence[Answer]]
+"""Brings each task to its participant; gives the answers that came."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Part:
-    """Rows of features, NaN where unknown, and what they are to foretell.
-
-    Attributes:
-        rows: Shape (rows, features).
-        targets: 0 or 1, or a quantity, shape (rows,).
-    """
-
-    rows: Floats
-    targets: Floats
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class SiteRows:
-    """The rows of one site, in order of time.
+@dataclass(frozen=True, slots=True)
+class TreeRun:
+    """What the tasks of a run have in common.
 
     Attributes:
-        train: What it grows trees on.
-        judge: What its word in the committee rests upon.
-        test: What nobody sees before all rounds are over.
+        experiment_id: Its id.
+        target: What is foretold.
+        settings: How trees are grown.
     """
 
-    train: Part
-    judge: Part
-    test: Part
-
-
-Sites = Mapping[str, SiteRows]
+    experiment_id: str
+    target: str
+    settings: TreeSettings
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -61,67 +50,120 @@ class TreeRound:
     Attributes:
         model: The shared one after it.
         judged: A verdict on each site's trees.
-        judge_loss: Mean over the sites, of the model on their `judge` rows.
-        bytes_moved: Texts of trees to the server and, of the accepted ones, back to every site.
+        received_loss: Mean of what the sites say, of the model before it on their `judge` rows.
+        bytes_moved: Texts of trees, to the sites and from them.
+        reason: Why the model stayed as it was, where too few answered.
     """
 
     model: TreeModel
     judged: tuple[TreesJudged, ...]
-    judge_loss: float
+    received_loss: float | None
     bytes_moved: int
+    reason: str = ""
 
 
-def advance(model: TreeModel, sites: Sites, settings: TreeSettings, *, number: int) -> TreeRound:
-    """One round: every site grows trees, a committee judges them, what it accepts is bagged."""
-    answers = [
-        grow(model, one.train.rows, one.train.targets, settings, participant=name)
-        for name, one in sites.items()
+def among(sites: Sites) -> Ask:
+    """Who asks the sites of this process, one after the other."""
+    return lambda tasks: [answer(task, sites[task.participant]) for task in tasks]
+
+
+def advance(
+    model: TreeModel,
+    names: Sequence[str],
+    run: TreeRun,
+    ask: Ask,
+    *,
+    number: int,
+    asked_at: int = 0,
+) -> TreeRound:
+    """One round: every site grows trees, a committee judges them, what it accepts is bagged.
+
+    Args:
+        model: The shared one.
+        names: The participants.
+        run: Which run.
+        ask: Brings the tasks.
+        number: Of the round, from 1.
+        asked_at: Seconds since 1970.
+
+    Returns:
+        The round; with fewer than three sets of trees, or less than half of the committee, the
+        model stays.
+    """
+    common = _common(model, run, number, asked_at)
+    growing = [GrowTask(participant=name, **common) for name in names]
+    grown = [one for one in ask(growing) if isinstance(one, TreeAnswer)]
+    sound, refused = checked(grown, run.settings)
+    moved = sum(map(_size, growing)) + sum(len(one.text) for one in grown)
+    losses = mean_of([one.metrics for one in grown], "received_loss")
+    if len(grown) < FEWEST:
+        reason = f"{len(grown)} of {len(names)} sent trees; {FEWEST} are needed"
+        return TreeRound(model, tuple(refused), losses, moved, reason)
+    candidates = {name: text_of(trees, run.settings) for name, trees in sound.items()}
+    grading = [
+        GradeTask(participant=name, candidates=candidates, **common)
+        for name in _committee([one.participant for one in grown], run, number)
+        if candidates
     ]
-    sound, _ = checked(answers, settings)
-    size = committee_size(len(sites))
-    members = draw(list(sites), size, seed=settings.seed, round_number=number, purpose="committee")
-    scores = [
-        score(model, sound, part.rows, part.targets, settings, participant=name)
-        for name, part in ((name, sites[name].judge) for name in members)
-    ]
-    following, judged = bagged(model, answers, scores, settings)
-    accepted = {one.participant for one in judged if one.verdict == "accepted"}
-    back = sum(len(one.text) for one in answers if one.participant in accepted)
-    return TreeRound(
-        following,
-        judged,
-        float(np.mean([part_loss(following, one.judge, settings) for one in sites.values()])),
-        sum(len(one.text) for one in answers) + len(sites) * back,
-    )
+    scores = [one for one in ask(grading) if isinstance(one, ScoreAnswer)] if grading else []
+    moved += sum(map(_size, grading))
+    if 2 * len(scores) < len(grading):
+        reason = f"{len(scores)} of {len(grading)} in the committee said anything"
+        return TreeRound(model, tuple(refused), losses, moved, reason)
+    following, judged = bagged(model, grown, scores, run.settings)
+    return TreeRound(following, judged, losses, moved)
 
 
-def part_loss(model: TreeModel, part: Part, settings: TreeSettings) -> float:
-    """What the objective lowers, on some rows."""
-    return loss(model.raw(part.rows), part.targets, settings)
+def examine(
+    model: TreeModel,
+    names: Sequence[str],
+    run: TreeRun,
+    ask: Ask,
+    *,
+    number: int,
+    alone: int = 0,
+    asked_at: int = 0,
+) -> dict[str, Mapping[str, float]]:
+    """What each site says of the finished model, by name; what is no figure is left out.
+
+    `number` is one more than the last round's, and `alone` so many rounds of trees that each grows
+    alone, to compare with; the others are as in `advance`.
+    """
+    common = _common(model, run, number, asked_at)
+    said = ask([ExamTask(participant=name, rounds=alone, **common) for name in names])
+    return {
+        one.participant: {
+            name: float(value) for name, value in one.figures.items() if is_figure(name, value)
+        }
+        for one in said
+        if isinstance(one, ExamAnswer)
+    }
 
 
-def unfederated(part: Part, settings: TreeSettings, *, rounds: int) -> TreeModel:
-    """As many rounds of trees on one set of rows, with nobody to judge them."""
-    model = TreeModel()
-    for _ in range(rounds):
-        answer = grow(model, part.rows, part.targets, settings, participant="alone")
-        model, _ = bagged(model, [answer], [], settings)
-    return model
+def mean_of(said: Sequence[Mapping[str, float]], name: str) -> float | None:
+    """The mean of a figure over who says it; nothing hangs on it."""
+    known = [float(one[name]) for one in said if is_figure(name, one.get(name))]
+    return float(np.mean(known)) if known else None
 
 
-def pooled(parts: Sequence[Part]) -> Part:
-    """All rows in one set."""
-    return Part(
-        np.concatenate([one.rows for one in parts]),
-        np.concatenate([one.targets for one in parts]),
-    )
+def _common(model: TreeModel, run: TreeRun, number: int, asked_at: int) -> dict[str, Any]:
+    return {
+        "experiment_id": run.experiment_id,
+        "round_number": number,
+        "target": run.target,
+        "settings": run.settings,
+        "model": model_text(model, run.settings),
+        "parent_hash": model.content_hash(run.settings),
+        "round_id": f"{run.experiment_id}-{number}",
+        "asked_at": asked_at,
+    }
 
 
-def as_trees(model: TreeModel) -> tuple[Tree, ...]:
-    """The model as one row of trees whose answers add up: any reader of LightGBM can run it."""
-    return tuple(
-        replace(tree, value=tree.value * (share / max(1, sum(bag.shares))))
-        for bag in model.bags
-        for trees, share in zip(bag.sets, bag.shares, strict=True)
-        for tree in trees
-    )
+def _committee(names: Sequence[str], run: TreeRun, number: int) -> tuple[str, ...]:
+    size, seed = committee_size(len(names)), run.settings.seed
+    return draw(list(names), size, seed=seed, round_number=number, purpose="committee")
+
+
+def _size(task: GrowTask | GradeTask) -> int:
+    candidates = task.candidates.values() if isinstance(task, GradeTask) else ()
+    return len(task.model) + sum(map(len, candidates))

@@ -7,11 +7,8 @@ shows them, so leaves hold fifty at least. The model begins at zero: targets are
 or what a good guess leaves over.
 """
 
-import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 
@@ -19,99 +16,15 @@ from backend.federation.checking import MAX_EXAMPLES, Rules, Verdict
 from backend.federation.committee import judge
 from backend.federation.fixed_point import shares_of
 from backend.federation.tasks import ScoreAnswer
+from backend.federation.tree_models import Bag, TreeModel, answers_of, text_of
 from backend.federation.tree_pruning import pruned
-from backend.federation.tree_text import Floats, Tree, TreesRefused, read, write
+from backend.federation.tree_tasks import TreeAnswer, TreeSettings
+from backend.federation.tree_text import Floats, Tree, TreesRefused, read
 
-Objective = Literal["binary", "regression_l1", "regression"]
 USUAL = Rules()
 MANY = 2**62
 LARGEST_STEP = 8.0
 """Of the summed leaves of a set of trees: log-odds, or spreads of the target."""
-
-
-@dataclass(frozen=True, slots=True)
-class TreeSettings:
-    """How sites grow trees.
-
-    Attributes:
-        objective: LightGBM's.
-        features: How many there are.
-        trees: Per site and round.
-        leaves: Of a tree at most.
-        learning_rate: Of the site's trees.
-        min_data_in_leaf: Examples that a leaf has at least.
-        scale: What one unit of the target is worth, to bound leaves by; 1 for log-odds.
-        seed: Of the experiment.
-    """
-
-    objective: Objective
-    features: int
-    trees: int = 5
-    leaves: int = 15
-    learning_rate: float = 0.1
-    min_data_in_leaf: int = 50
-    scale: float = 1.0
-    seed: int = 7
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Bag:
-    """The accepted trees of one round.
-
-    Attributes:
-        sets: Trees of each site.
-        shares: The weight of each set in the mean, in 2^-20.
-    """
-
-    sets: tuple[tuple[Tree, ...], ...]
-    shares: tuple[int, ...]
-
-    def predict(self, rows: Floats) -> Floats:
-        """The mean answer, shape (rows,)."""
-        total = np.zeros(len(rows))
-        for share, trees in zip(self.shares, self.sets, strict=True):
-            total += share * answers_of(trees, rows)
-        return total / max(1, sum(self.shares))
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class TreeModel:
-    """A shared model: the bags of its rounds add up, from zero."""
-
-    bags: tuple[Bag, ...] = ()
-
-    def raw(self, rows: Floats) -> Floats:
-        """Log-odds or estimates of rows, shape (rows, features) to (rows,)."""
-        total = np.zeros(len(rows))
-        for bag in self.bags:
-            total += bag.predict(rows)
-        return total
-
-    def content_hash(self, settings: TreeSettings) -> str:
-        """SHA-256 over canonical texts and shares, in the order of the texts' own hashes."""
-        said = [
-            sorted(
-                [hashlib.sha256(_text(trees, settings).encode()).hexdigest(), share]
-                for trees, share in zip(bag.sets, bag.shares, strict=True)
-            )
-            for bag in self.bags
-        ]
-        return hashlib.sha256(json.dumps(said).encode()).hexdigest()
-
-
-@dataclass(frozen=True, slots=True)
-class TreeAnswer:
-    """What a site sends.
-
-    Attributes:
-        participant: Who grew the trees.
-        text: LightGBM's text of them.
-        num_examples: Examples it says it grew them on.
-    """
-
-    participant: str
-    text: str
-    num_examples: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +58,7 @@ def grow(
         if _smallest(trees) >= settings.min_data_in_leaf:
             break
     trees = tuple(pruned(one, settings.min_data_in_leaf) for one in trees)
-    return TreeAnswer(participant, _text(trees, settings), len(targets))
+    return TreeAnswer(participant, text_of(trees, settings), len(targets))
 
 
 def _grown(
@@ -173,11 +86,6 @@ def _grown(
 def _smallest(trees: Sequence[Tree]) -> int:
     """Examples in the smallest leaf of trees that split at all."""
     return min((int(one.count.min()) for one in trees if len(one.value) > 1), default=MANY)
-
-
-def _text(trees: Sequence[Tree], settings: TreeSettings) -> str:
-    objective = "binary sigmoid:1" if settings.objective == "binary" else settings.objective
-    return write(trees, features=settings.features, objective=objective)
 
 
 def checked(
@@ -237,11 +145,6 @@ def score(
         if known > 0
     }
     return ScoreAnswer(participant, {name: max(one, -1.0) for name, one in gains.items()})
-
-
-def answers_of(trees: Sequence[Tree], rows: Floats) -> Floats:
-    """The summed answers of one set of trees, shape (rows,)."""
-    return np.asarray(np.sum([one.predict(rows) for one in trees], axis=0))
 
 
 def loss(raw: Floats, targets: Floats, settings: TreeSettings) -> float:

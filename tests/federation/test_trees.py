@@ -12,14 +12,12 @@ from hypothesis import strategies as st
 
 from backend.federation.checking import Verdict
 from backend.federation.tasks import ScoreAnswer
+from backend.federation.tree_models import TreeModel, answers_of
 from backend.federation.tree_pruning import pruned
+from backend.federation.tree_tasks import TreeAnswer, TreeSettings
 from backend.federation.tree_text import MAX_BYTES, TreesRefused, read, write
 from backend.federation.trees import (
-    TreeAnswer,
-    TreeModel,
-    TreeSettings,
     TreesJudged,
-    answers_of,
     bagged,
     checked,
     grow,

@@ -6,7 +6,7 @@ from typing import cast
 from flwr.app import ConfigRecord, Context, Message
 from flwr.clientapp import ClientApp
 
-from backend.adapters.federation import messages
+from backend.adapters.federation import messages, tree_messages
 from backend.federation.sites import Site
 
 MEMORY = "masking"
@@ -35,5 +35,13 @@ def make_client_app(site_of: Callable[[Context], Site]) -> ClientApp:
         said, memory = site_of(context).mask(task, memory)
         context.state[MEMORY] = ConfigRecord({"memory": memory})
         return Message(messages.records_of_answer(said), reply_to=message)
+
+    @app.train(tree_messages.ACTION)
+    @app.evaluate(tree_messages.ACTION)
+    @app.query(tree_messages.ACTION)
+    def on_trees(message: Message, context: Context) -> Message:
+        task = tree_messages.task_of(message.content, message.metadata.message_type)
+        said = site_of(context).trees(task)
+        return Message(tree_messages.records_of_answer(said), reply_to=message)
 
     return app

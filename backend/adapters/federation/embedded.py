@@ -4,10 +4,11 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from backend.federation.sites import Site
 from backend.federation.demand import Examples
 from backend.federation.signing import Signer
+from backend.federation.sites import Site
 from backend.federation.tasks import Answer, Task
+from backend.federation.tree_rows import SiteRows
 
 if TYPE_CHECKING:
     from flwr.app import Context, UserConfig
@@ -24,6 +25,7 @@ class EmbeddedExchange:
         examples: Of each participant, by name.
         noise_keys: What the noise of private training is made of, by name; see `train`.
         signers: Their keys, by name; without any nobody signs.
+        rows: What they grow trees on, by name and by what is foretold.
         workers: Threads; by default the machine's cores, at most four.
     """
 
@@ -33,10 +35,11 @@ class EmbeddedExchange:
         *,
         noise_keys: Mapping[str, bytes] | None = None,
         signers: Mapping[str, Signer] | None = None,
+        rows: Mapping[str, Mapping[str, SiteRows]] | None = None,
         workers: int | None = None,
     ) -> None:
         threads = workers or min(MOST_WORKERS, os.cpu_count() or 1)
-        sites = sites_of(examples, noise_keys or {}, signers or {})
+        sites = sites_of(examples, noise_keys or {}, signers or {}, rows or {})
         self._exchange = _open(sites, threads)
 
     def participants(self) -> Sequence[str]:
@@ -60,12 +63,20 @@ def sites_of(
     examples: Mapping[str, Examples],
     noise_keys: Mapping[str, bytes],
     signers: Mapping[str, Signer],
+    rows: Mapping[str, Mapping[str, SiteRows]],
 ) -> dict[str, Site]:
     """Each participant with its key; those who sign know each other's DIDs."""
     peers = {name: one.did for name, one in signers.items()} if signers else None
     return {
-        name: Site(name, examples[name], noise_keys.get(name), signers.get(name), peers)
-        for name in examples
+        name: Site(
+            name,
+            examples.get(name),
+            noise_keys.get(name),
+            signers.get(name),
+            peers,
+            rows.get(name, {}),
+        )
+        for name in sorted({*examples, *rows})
     }
 
 

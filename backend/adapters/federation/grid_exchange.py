@@ -7,8 +7,9 @@ import structlog
 from flwr.app import Message, MessageType
 from flwr.serverapp import Grid
 
-from backend.adapters.federation import messages
+from backend.adapters.federation import messages, tree_messages
 from backend.federation.tasks import Answer, MaskTask, ScoreTask, Task, TrainTask
+from backend.federation.tree_tasks import ExamTask, GradeTask, GrowTask, TreeTask
 
 log = structlog.get_logger("tasco.federation")
 LATE, ABSENT = "no answer in time", "not connected"
@@ -18,6 +19,9 @@ _KINDS: dict[type[Task], str] = {
     TrainTask: MessageType.TRAIN,
     ScoreTask: MessageType.EVALUATE,
     MaskTask: MessageType.QUERY,
+    GrowTask: tree_messages.GROW,
+    GradeTask: tree_messages.GRADE,
+    ExamTask: tree_messages.EXAM,
 }
 
 
@@ -105,14 +109,18 @@ class GridExchange:
 def _message(task: Task, node_id: int, timeout_s: float) -> Message:
     kind = _KINDS[type(task)]
     group = str(task.round_number)
+    if isinstance(task, TreeTask):
+        records = tree_messages.records_of_task(task)
+    else:
+        records = messages.records_of_task(task)
     # A node that comes back after the deadline is not given the task any more.
-    return Message(
-        messages.records_of_task(task), node_id, kind, ttl=max(timeout_s, 1.0), group_id=group
-    )
+    return Message(records, node_id, kind, ttl=max(timeout_s, 1.0), group_id=group)
 
 
 def _answer(reply: Message, task: Task) -> Answer:
     if not reply.has_content():
         reason = reply.error.reason if reply.has_error() else None
         raise messages.Unreadable((reason or "an empty reply")[:MAX_REASON])
+    if isinstance(task, TreeTask):
+        return tree_messages.answer_of(reply.content, task)
     return messages.answer_of(reply.content, task)

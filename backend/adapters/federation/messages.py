@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 from backend.federation.arrays import NotPlain, plain_array
 from backend.federation.statements import is_plain
 from backend.federation.tasks import (
-    Answer,
     MaskAnswer,
     MaskTask,
+    NetworkAnswer,
+    NetworkTask,
     ScoreAnswer,
     ScoreTask,
     Task,
@@ -34,7 +35,7 @@ class Unreadable(ValueError):
     """Records that are not the task or answer they should be."""
 
 
-def records_of_task(task: Task) -> RecordDict:
+def records_of_task(task: NetworkTask) -> RecordDict:
     """A task as records: its arrays, and words beside them."""
     if isinstance(task, MaskTask):
         records = records_of_task(task.train)
@@ -65,7 +66,7 @@ def records_of_task(task: Task) -> RecordDict:
 
 def train_task_of(records: RecordDict) -> TrainTask:
     """The training task in records."""
-    return TrainTask(**_common(records), settings=TrainSettings(**_words(records, SETTINGS)))
+    return TrainTask(**_common(records), settings=TrainSettings(**words_of(records, SETTINGS)))
 
 
 def score_task_of(records: RecordDict) -> ScoreTask:
@@ -80,40 +81,38 @@ def score_task_of(records: RecordDict) -> ScoreTask:
 
 def mask_task_of(records: RecordDict) -> MaskTask:
     """The step of a masked sum in records."""
-    letters = _words(records, LETTERS)
-    return MaskTask(train_task_of(records), **_words(records, MASK), letters=letters)
+    letters = words_of(records, LETTERS)
+    return MaskTask(train_task_of(records), **words_of(records, MASK), letters=letters)
 
 
-def records_of_answer(answer: Answer) -> RecordDict:
+def records_of_answer(answer: NetworkAnswer) -> RecordDict:
     """An answer as records."""
     words: dict[str, Any] = {"participant": answer.participant, "signature": answer.signature}
     if isinstance(answer, MaskAnswer):
         words |= {"stage": answer.stage, "letter": answer.letter}
         return RecordDict({ANSWER: ConfigRecord(words)})
     if isinstance(answer, ScoreAnswer):
-        return RecordDict({ANSWER: ConfigRecord(words), GAINS: _figures(answer.gains)})
+        return RecordDict({ANSWER: ConfigRecord(words), GAINS: figures_record(answer.gains)})
     words["num_examples"] = answer.num_examples
     return RecordDict(
         {
             ANSWER: ConfigRecord(words),
             DELTA: _record(answer.delta),
-            METRICS: _figures(answer.metrics),
+            METRICS: figures_record(answer.metrics),
         }
     )
 
 
-def answer_of(records: RecordDict, asked: Task, *, max_bytes: int = MAX_BYTES) -> Answer:
+def answer_of(
+    records: RecordDict, asked: NetworkTask, *, max_bytes: int = MAX_BYTES
+) -> NetworkAnswer:
     """What a participant answered to a task; values are as it sent them.
 
     Raises:
         Unreadable: If it is no answer to this task, or too large.
     """
-    words = _words(records, ANSWER)
-    signature = words.get("signature")
-    if words.get("participant") != asked.participant:
-        raise Unreadable("answers as another participant")
-    if not isinstance(signature, str) or len(signature) > MAX_SIGNATURE or not is_plain(signature):
-        raise Unreadable("the signature is no short text")
+    words = words_of(records, ANSWER)
+    signature = signature_of(words, asked)
     if isinstance(asked, MaskTask):
         letter = words.get("letter")
         if words.get("stage") != asked.stage or not isinstance(letter, bytes):
@@ -122,41 +121,66 @@ def answer_of(records: RecordDict, asked: Task, *, max_bytes: int = MAX_BYTES) -
             raise Unreadable(f"{len(letter)} bytes; {max_bytes} are allowed")
         return MaskAnswer(asked.participant, asked.stage, letter, signature)
     if isinstance(asked, ScoreTask):
-        return ScoreAnswer(asked.participant, _gains(records, asked), signature)
-    count = words.get("num_examples")
-    if type(count) is not int:  # a bool is an int too
-        raise Unreadable("num_examples is no whole number")
-    delta = _weights(_of(records.array_records, DELTA), max_bytes=max_bytes)
-    metrics = _floats(_of(records.metric_records, METRICS), at_most=MAX_METRICS)
+        return ScoreAnswer(asked.participant, gains_of(records, asked.candidates), signature)
+    count = count_of(words)
+    delta = _weights(part_of(records.array_records, DELTA), max_bytes=max_bytes)
+    metrics = figures_of(part_of(records.metric_records, METRICS), at_most=MAX_METRICS)
     return TrainAnswer(asked.participant, delta, count, metrics, signature)
 
 
 def _common(records: RecordDict) -> dict[str, Any]:
-    return {**_words(records, TASK), "weights": _weights(_of(records.array_records, WEIGHTS))}
+    return {**words_of(records, TASK), "weights": _weights(part_of(records.array_records, WEIGHTS))}
 
 
-def _gains(records: RecordDict, asked: ScoreTask) -> dict[str, float]:
-    gains = _floats(_of(records.metric_records, GAINS), at_most=len(asked.candidates))
-    if not set(gains) <= set(asked.candidates):
+def signature_of(words: Mapping[str, Any], asked: Task) -> str:
+    """What an answer is signed with, if it comes from who was asked."""
+    signature = words.get("signature")
+    if words.get("participant") != asked.participant:
+        raise Unreadable("answers as another participant")
+    if not isinstance(signature, str) or len(signature) > MAX_SIGNATURE or not is_plain(signature):
+        raise Unreadable("the signature is no short text")
+    return signature
+
+
+def count_of(words: Mapping[str, Any]) -> int:
+    """How many examples an answer claims."""
+    count = words.get("num_examples")
+    if type(count) is not int:  # a bool is an int too
+        raise Unreadable("num_examples is no whole number")
+    return count
+
+
+def gains_of(records: RecordDict, candidates: Mapping[str, object]) -> dict[str, float]:
+    """What an opinion says of the candidates that were shown."""
+    gains = figures_of(part_of(records.metric_records, GAINS), at_most=len(candidates))
+    if not set(gains) <= set(candidates):
         raise Unreadable("scores updates it was not shown")
     return gains
 
 
-def _words(records: RecordDict, key: str) -> dict[str, Any]:
-    return dict(_of(records.config_records, key))
+def words_of(records: RecordDict, key: str) -> dict[str, Any]:
+    """The words, numbers and bytes under a key."""
+    return dict(part_of(records.config_records, key))
 
 
-def _of(records: Mapping[str, Any], key: str) -> Any:  # noqa: ANN401 - Flower's records
+def part_of(records: Mapping[str, Any], key: str) -> Any:  # noqa: ANN401 - Flower's records
+    """The record under a key.
+
+    Raises:
+        Unreadable: If there is none.
+    """
     if key not in records:
         raise Unreadable(f"there is no {key}")
     return records[key]
 
 
-def _figures(values: Mapping[str, float]) -> MetricRecord:
+def figures_record(values: Mapping[str, float]) -> MetricRecord:
+    """Figures as a record."""
     return MetricRecord({name: float(values[name]) for name in sorted(values)})
 
 
-def _floats(record: Mapping[str, Any], *, at_most: int) -> dict[str, float]:
+def figures_of(record: Mapping[str, Any], *, at_most: int) -> dict[str, float]:
+    """The figures in a record, not too many."""
     if len(record) > at_most:
         raise Unreadable(f"{len(record)} figures; {at_most} are allowed")
     if any(isinstance(value, list) for value in record.values()):

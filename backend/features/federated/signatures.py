@@ -31,6 +31,7 @@ from backend.federation.statements import (
     statement_of,
 )
 from backend.federation.tasks import Answer, Task, TrainAnswer
+from backend.federation.tree_tasks import TreeAnswer
 
 log = structlog.get_logger("tasco.federated")
 
@@ -140,6 +141,7 @@ def require_signed(db: Session, task: Task, answer: Answer, engine: str, *, now:
         content = hash_of_answer(task, answer)
     except (TypeError, ValueError) as bad:  # arrays that no number can be read from
         raise NotWhatWasSigned from bad
-    figures = (answer.num_examples, answer.metrics) if isinstance(answer, TrainAnswer) else (0, {})
+    trained = answer if isinstance(answer, TrainAnswer | TreeAnswer) else None
+    figures = (trained.num_examples, trained.metrics) if trained else (0, {})
     if (said.content_hash, said.num_examples, said.metrics) != (content, *figures):
         raise NotWhatWasSigned

@@ -7,9 +7,11 @@ import numpy as np
 
 from backend.features.federated.trees_rows import figures, simple_raw
 from backend.features.federated.trees_schemas import TreesCompared, TreeTarget
-from backend.federation.tree_rounds import Part, Sites, pooled, unfederated
+from backend.federation.tree_models import TreeModel
+from backend.federation.tree_participant import unfederated
+from backend.federation.tree_rows import Part, Sites, pooled
+from backend.federation.tree_tasks import TreeSettings
 from backend.federation.tree_text import Floats
-from backend.federation.trees import TreeModel, TreeSettings
 
 
 @dataclass(frozen=True, slots=True, eq=False)

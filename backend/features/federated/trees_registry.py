@@ -14,9 +14,8 @@ from backend.adapters.events.outbox import record
 from backend.features.federated.storing import WeightsAltered
 from backend.features.federated.trees_schemas import TreesRunResult, TreeTarget
 from backend.features.forecasts.models import ModelVersion
-from backend.federation.tree_rounds import as_trees
-from backend.federation.tree_text import write
-from backend.federation.trees import TreeModel, TreeSettings
+from backend.federation.tree_models import TreeModel, as_trees, model_text, text_of
+from backend.federation.tree_tasks import TreeSettings
 from backend.problems import NotFound
 
 KINDS: Mapping[TreeTarget, str] = {
@@ -36,26 +35,7 @@ class TreesRunNotFound(NotFound):
 
 def lightgbm_text(model: TreeModel, settings: TreeSettings) -> str:
     """The whole model as LightGBM reads it; of energy to full, what is added to the guess."""
-    return write(as_trees(model), features=settings.features, objective=_objective(settings))
-
-
-def _objective(settings: TreeSettings) -> str:
-    return "binary sigmoid:1" if settings.objective == "binary" else settings.objective
-
-
-def _trees_json(model: TreeModel, settings: TreeSettings) -> str:
-    """The bags with their shares, each participant's trees as one canonical text."""
-    bags = [
-        [
-            {
-                "share": share,
-                "trees": write(trees, features=settings.features, objective=_objective(settings)),
-            }
-            for trees, share in zip(bag.sets, bag.shares, strict=True)
-        ]
-        for bag in model.bags
-    ]
-    return json.dumps(bags)
+    return text_of(as_trees(model), settings)
 
 
 def write_files(
@@ -69,7 +49,7 @@ def write_files(
     """Write the files before the row that tells of them; gives the hash of all."""
     said = result.model_dump(mode="json", exclude={"artefact_sha256"})
     files = {
-        TREES_FILE: _trees_json(model, settings),
+        TREES_FILE: model_text(model, settings),
         LIGHTGBM_FILE: lightgbm_text(model, settings),
         RESULT_FILE: json.dumps(said, sort_keys=True),
     }

@@ -9,10 +9,10 @@ from backend.components import CurrentParts, ReadDb
 from backend.features.credentials.holder import CurrentHolder, NotAllowed, NotAuthenticated, allow
 from backend.features.federated import trees_registry, trees_service
 from backend.features.federated.storing import WeightsAltered
+from backend.features.federated.trees_finishing import NoTreesAccepted
 from backend.features.federated.trees_grouping import HOME_SITES, TooFewForTrees, grouping_of
 from backend.features.federated.trees_registry import TreesRunNotFound
 from backend.features.federated.trees_schemas import TreesRunNew, TreesRunResult
-from backend.features.federated.trees_service import NoTreesAccepted
 from backend.features.jobs.answers import (
     JobAnswer,
     WaitForResult,
@@ -67,14 +67,7 @@ def train_trees(
         parts.database,
         "federated.trees",
         lambda report: trees_service.train_trees(
-            parts.database,
-            parts.artifacts,
-            asked,
-            grouping=grouping,
-            compute=parts.compute,
-            gap_min=parts.settings.telemetry_gap_min,
-            now=now,
-            report=report,
+            parts, asked, grouping=grouping, now=now, report=report
         ),
         holder=holder,
         parameters=asked.model_dump(mode="json"),

@@ -6,9 +6,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from backend.features.federated.trees_schemas import TreesFigures, TreeTarget
-from backend.federation.tree_rounds import Part, SiteRows
+from backend.federation.tree_models import TreeModel
+from backend.federation.tree_rows import Part, SiteRows
+from backend.federation.tree_tasks import LEAST_LEAF, TreeSettings
 from backend.federation.tree_text import Floats
-from backend.federation.trees import TreeModel, TreeSettings, loss
+from backend.federation.trees import loss
 from backend.forecasting import availability, availability_features, energy_to_full
 from backend.forecasting.availability import LEADS
 from backend.forecasting.availability_features import Known
@@ -18,7 +20,6 @@ TRAINED_TO, JUDGED_TO = 0.6, 0.8
 """Shares of a participant's time: before, it grows trees; between, it judges; then, it tests."""
 
 MOST_ROWS, FEWEST_ROWS = (4_000, 1_000, 2_000), (250, 50, 50)
-LEAST_LEAF = 50
 POINTS_A_UNIT = 12.5
 """A set of trees moves a guess by eight of these at most: by a whole battery."""
 
@@ -68,7 +69,8 @@ def _rows(fleet: Fleet, target: TreeTarget, seed: int) -> SiteRows | TooFewRows:
         return TooFewRows(f"{said} rows to train, judge and test; {needed} are needed")
     if any(np.ptp(one.targets) == 0 for one in parts):
         return TooFewRows("in one of its three spans of time nothing ever changes")
-    return SiteRows(*parts)
+    train, judge, test = parts
+    return SiteRows(train, judge, test, simple_raw(test, target))
 
 
 def _part(fleet: Fleet, known: Known, target: TreeTarget, span: Mapping[str, int]) -> Part:

@@ -8,7 +8,8 @@ from backend.paging import Body
 from backend.units import WHOLE, UtcDatetime
 
 TreeTarget = Literal["energy_to_full", "plug_availability"]
-GroupedBy = Literal["home_site", "fleet", "vehicle_group"]
+GroupedBy = Literal["home_site", "fleet", "vehicle_group", "node"]
+TreesEngine = Literal["embedded", "flower"]
 
 
 class TreesRunNew(Body):
@@ -29,6 +30,11 @@ class TreesRunNew(Body):
         default=5, ge=1, le=10, description="Of each participant"
     )
     seed: Annotated[int, WHOLE] = Field(default=7, ge=0, le=2**31 - 1)
+    engine: TreesEngine = Field(
+        default="embedded",
+        description="`embedded` is this service's own telemetry; `flower` the rows that SuperNodes "
+        "of a SuperLink hold",
+    )
 
 
 class TreesFigures(BaseModel):
@@ -49,14 +55,17 @@ class TreesCompared(BaseModel):
     )
     alone: TreesFigures = Field(description="As many trees on the participant's own rows")
     together: TreesFigures = Field(description="The accepted trees of all participants")
-    central: TreesFigures = Field(description="As many trees on everybody's rows in one place")
+    central: TreesFigures = Field(
+        description="As many trees on everybody's rows in one place; null with nodes, whose rows "
+        "are nowhere together"
+    )
 
 
 class TreesParticipant(TreesCompared):
     """A participant and its own rows."""
 
     participant: str = Field(examples=["site_hq"])
-    vehicles: int
+    vehicles: int | None = Field(description="Null where only its node knows")
     rows_train: int
     rows_judge: int
     rows_test: int
@@ -78,7 +87,10 @@ class TreesRound(BaseModel):
 
     round_number: int
     accepted: int
-    judge_loss: float = Field(description="Mean over the participants' own rows, of nats or points")
+    judge_loss: float | None = Field(
+        description="Mean of what the participants say, of their own rows, in nats or points"
+    )
+    reason: str | None = Field(description="Why nothing was judged, where too few answered")
     verdicts: list[TreesVerdict]
 
 
@@ -90,15 +102,16 @@ class TreesLeftOut(BaseModel):
 
 
 class TreesRunResult(BaseModel):
-    """What came of a run; participants are groups of vehicles inside this service."""
+    """What came of a run."""
 
     run_id: str = Field(examples=["trr_01KAF0000000000000000000"])
     target: TreeTarget
     grouped_by: GroupedBy = Field(
         description="What a participant is: the vehicles that charged most often at a site, a "
-        "fleet, or, where neither is known, a group by the hash of the vehicle's DID"
+        "fleet, or, where neither is known, a group by the hash of the vehicle's DID; `node` is "
+        "whoever holds the rows of a SuperNode"
     )
-    engine: Literal["embedded"] = Field(description="All in this service, on its own telemetry")
+    engine: TreesEngine
     is_simulated: bool | None = Field(
         description="Whether any site is a demonstration; null if participants are no sites"
     )

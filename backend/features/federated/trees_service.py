@@ -1,34 +1,32 @@
-"""Runs of trees: read each participant's telemetry, grow round by round, compare, register."""
+"""Runs of trees on this service's own telemetry, over the embedded engine, and their worth."""
 
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from contextlib import closing
+from dataclasses import dataclass
 from datetime import datetime
-from http import HTTPStatus
 from typing import Any
 
-import structlog
 from sqlalchemy.orm import Session
 
-from backend.adapters.artifacts.files import ArtifactFiles
+from backend.adapters.federation.exchange import Exchange
+from backend.components import Parts, embedded_exchange
 from backend.compute import Compute
-from backend.database import Database, new_id
-from backend.features.federated import trees_registry
+from backend.database import new_id
+from backend.features.credentials.issuer import service_issuer
+from backend.features.federated import embedded
+from backend.features.federated.models import EMBEDDED
+from backend.features.federated.signatures import Checked
 from backend.features.federated.trees_comparing import Compared, compare
+from backend.features.federated.trees_conducting import conduct
+from backend.features.federated.trees_finishing import Outcome, finish, require_trees
 from backend.features.federated.trees_grouping import FEWEST, WORDS, Grouping, TooFewForTrees
-from backend.features.federated.trees_rows import (
-    FEATURES,
-    TooFewRows,
-    rows_by_participant,
-    settings_of,
-)
+from backend.features.federated.trees_rows import TooFewRows, rows_by_participant, settings_of
 from backend.features.federated.trees_schemas import (
     TreesLeftOut,
     TreesParticipant,
-    TreesRound,
     TreesRunNew,
-    TreesRunResult,
-    TreesVerdict,
+    TreeTarget,
 )
 from backend.features.forecasts.vehicles_queries import (
     LEARNED_FROM,
@@ -37,21 +35,11 @@ from backend.features.forecasts.vehicles_queries import (
     traces_of,
 )
 from backend.features.jobs.service import Report
-from backend.federation.checking import Verdict
-from backend.federation.tree_rounds import SiteRows, TreeRound, advance, as_trees
-from backend.federation.trees import TreeModel, TreeSettings
+from backend.federation.tree_rounds import TreeRun
+from backend.federation.tree_rows import SiteRows
 from backend.forecasting.telemetry_features import Fleet, Trace
-from backend.problems import Problem
 
-log = structlog.get_logger("tasco.federated")
-ROWS_TIMEOUT_S, ROUND_TIMEOUT_S, COMPARING_TIMEOUT_S = 600.0, 600.0, 1_800.0
-
-
-class NoTreesAccepted(Problem):
-    """The committee refused every participant's trees in every round."""
-
-    status = HTTPStatus.CONFLICT
-    fix = "Ask for fewer trees, or send more telemetry; ask again."
+ROWS_TIMEOUT_S, COMPARING_TIMEOUT_S = 600.0, 1_800.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -70,15 +58,7 @@ class Gathered:
 
 
 def train_trees(
-    database: Database,
-    artifacts: ArtifactFiles,
-    asked: TreesRunNew,
-    *,
-    grouping: Grouping,
-    compute: Compute,
-    gap_min: float,
-    now: datetime,
-    report: Report,
+    parts: Parts, asked: TreesRunNew, *, grouping: Grouping, now: datetime, report: Report
 ) -> dict[str, Any]:
     """Let participants grow trees together and say what that is worth to each.
 
@@ -88,42 +68,52 @@ def train_trees(
     """
     started_s = time.monotonic()
     report(0.02, "reading telemetry")
-    with database.reading() as db:
-        fleets = _fleets(db, grouping, gap_min=gap_min, now=now)
+    with parts.database.reading() as db:
+        fleets = _fleets(db, grouping, gap_min=parts.settings.telemetry_gap_min, now=now)
     report(0.1, f"preparing rows of {len(fleets)} participants")
-    known = _gathered(fleets, asked, compute, by=grouping)
+    known = _gathered(fleets, asked, parts.compute, by=grouping)
     settings = settings_of(asked.target, trees=asked.trees_per_round, seed=asked.seed)
-    rounds: list[TreeRound] = []
-    model = TreeModel()
-    for number in range(1, asked.rounds + 1):
-        report(0.2 + 0.6 * (number - 1) / asked.rounds, f"round {number} of {asked.rounds}")
-        rounds.append(
-            compute.run(advance, ROUND_TIMEOUT_S, model, known.sites, settings, number=number)
+    run = TreeRun(new_id("trr"), asked.target, settings)
+    with closing(_exchange(parts, known.sites, asked.target, now=now)) as exchange:
+        done = conduct(
+            exchange,
+            list(known.sites),
+            run,
+            rounds=asked.rounds,
+            alone=0,  # that is compared below, where all rows are
+            clock=parts.clock,
+            report=report,
         )
-        model = rounds[-1].model
-    if not model.bags:
-        raise NoTreesAccepted(_refusals(rounds))
-    report(0.8, "comparing with trees grown alone and in one place")
-    compared = compute.run(
-        compare, COMPARING_TIMEOUT_S, model, known.sites, settings, asked.target, asked.rounds
+    require_trees(done)
+    report(0.85, "comparing with trees grown alone and in one place")
+    compared = parts.compute.run(
+        compare, COMPARING_TIMEOUT_S, done.model, known.sites, settings, asked.target, asked.rounds
     )
-    result = _result(asked, known, rounds, compared, grouping=grouping, settings=settings, now=now)
-    result.duration_s = round(time.monotonic() - started_s, 3)
-    features = FEATURES[asked.target]
-    result.artefact_sha256 = trees_registry.write_files(
-        artifacts, model, settings, result=result, features=features
+    return finish(
+        parts.database,
+        parts.artifacts,
+        asked,
+        run=run,
+        done=done,
+        outcome=_outcome(known, compared, grouping),
+        now=now,
+        started_s=started_s,
     )
-    with database.transaction() as db:
-        trees_registry.register(
-            db,
-            result,
-            features=features,
-            terms=asked.model_dump(mode="json"),
-            is_better=compared.is_better,
-            now=now,
-        )
-    log.info("trees.trained", run_id=result.run_id, target=asked.target, trees=result.trees)
-    return result.model_dump(mode="json")
+
+
+def _exchange(
+    parts: Parts, sites: Mapping[str, SiteRows], target: TreeTarget, *, now: datetime
+) -> Exchange:
+    """Threads that each hold one participant's rows and key; what they send is checked."""
+    keys = embedded.Keys(service_issuer(parts).key)
+    with parts.database.transaction() as db:
+        embedded.enrol(db, sorted(sites), keys, now=now)
+    threads = embedded_exchange(
+        {},
+        signers={name: keys.signer_of(name) for name in sites},
+        rows={name: {target: rows} for name, rows in sites.items()},
+    )
+    return Checked(threads, parts.database, engine=EMBEDDED, clock=parts.clock)
 
 
 def _fleets(db: Session, grouping: Grouping, *, gap_min: float, now: datetime) -> dict[str, Fleet]:
@@ -166,43 +156,16 @@ def _gathered(
     return Gathered(sites, vehicles, tuple(left_out))
 
 
-def _refusals(rounds: list[TreeRound]) -> str:
-    last = "; ".join(f"{one.participant}: {one.reason}" for one in rounds[-1].judged)
-    return f"Nothing was accepted in {len(rounds)} rounds. In the last, {last}."
-
-
-def _result(
-    asked: TreesRunNew,
-    known: Gathered,
-    rounds: Sequence[TreeRound],
-    compared: Compared,
-    *,
-    grouping: Grouping,
-    settings: TreeSettings,
-    now: datetime,
-) -> TreesRunResult:
-    """All but the hash of the files, which hold it."""
-    model, run_id = rounds[-1].model, new_id("trr")
+def _outcome(known: Gathered, compared: Compared, grouping: Grouping) -> Outcome:
     is_demo = [one.is_demo for name, one in grouping.places.items() if name in known.sites]
-    return TreesRunResult(
-        run_id=run_id,
-        target=asked.target,
+    return Outcome(
         grouped_by=grouping.by,
-        engine="embedded",
-        is_simulated=any(is_demo) if is_demo else None,
         participants=[_participant(name, known, compared) for name in known.sites],
-        left_out=list(known.left_out),
-        vehicles_without_participant=grouping.left_over,
-        rounds=[_round(number, one) for number, one in enumerate(rounds, 1)],
+        left_out=known.left_out,
         over_all=compared.over_all,
-        model_id=run_id,
-        model_sha256=model.content_hash(settings),
-        artefact_sha256="",
-        model_bytes=len(trees_registry.lightgbm_text(model, settings)),
-        trees=len(as_trees(model)),
-        bytes_moved=sum(one.bytes_moved for one in rounds),
-        trained_at=now,
-        duration_s=0.0,
+        is_better=compared.is_better,
+        is_simulated=any(is_demo) if is_demo else None,
+        left_over=grouping.left_over,
     )
 
 
@@ -215,13 +178,4 @@ def _participant(name: str, known: Gathered, compared: Compared) -> TreesPartici
         rows_judge=len(rows.judge.targets),
         rows_test=len(rows.test.targets),
         **dict(compared.each[name]),
-    )
-
-
-def _round(number: int, one: TreeRound) -> TreesRound:
-    return TreesRound(
-        round_number=number,
-        accepted=sum(each.verdict is Verdict.ACCEPTED for each in one.judged),
-        judge_loss=one.judge_loss,
-        verdicts=[TreesVerdict(**asdict(each)) for each in one.judged],
     )

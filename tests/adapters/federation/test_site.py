@@ -40,6 +40,7 @@ def test_a_nodes_file_gives_the_examples_of_its_hours(tmp_path: Path) -> None:
     site = site_of_node(Context(1, 1, config, RecordDict(), {}))
 
     expected = examples_of(4)
+    assert site.examples is not None
     assert (site.name, site.noise_key) == ("depot", b"n" * 32)
     assert site.signer is not None
     assert site.signer.did == did_of(key)
