@@ -103,6 +103,13 @@ def updates(house: House, round_id: str) -> dict[str, FederatedUpdate]:
         return {one.participant: one for one in queries.updates_of(db, round_id)}
 
 
+def sent_without_noise(house: House) -> dict[str, int]:
+    """How many updates of each site no epsilon bounds."""
+    with house.parts.database.reading() as db:
+        rows = queries.participants(db)
+        return {one.site_id: one.standing.get("updates_without_noise", 0) for one in rows}
+
+
 def mean_of_plain(exchange: Watched, data: Mapping[str, Examples], names: Sequence[str]) -> str:
     """The hash of the model that the survivors' plain updates lead to."""
     tasks = {one.participant: one.train for one in exchange.asked if isinstance(one, MaskTask)}
@@ -143,6 +150,7 @@ def test_a_secure_round_comes_to_the_mean_and_no_single_update_is_asked_for_or_s
     assert "letters" not in rounds[0].protocol
     assert (rounds[0].metrics or {})["received"] == 5
     assert (rounds[0].metrics or {})["participation"] == 1.0
+    assert sent_without_noise(house) == dict.fromkeys(names, 1)
 
 
 def test_a_secure_round_goes_on_without_one_of_five_and_fails_without_two(house: House) -> None:
@@ -162,6 +170,25 @@ def test_a_secure_round_goes_on_without_one_of_five_and_fails_without_two(house:
     assert two_gone[0].state == "failed"
     assert two_gone[0].reason == "3 sent a masked vector; 4 are needed"
     assert two_gone[0].model_sha256 is None
+    # Who is in no sum has shown nothing of its data.
+    assert sent_without_noise(house) == {**dict.fromkeys(others, 1), "site_1": 0}
+
+
+def test_members_of_a_cell_have_sent_something_also_if_the_round_fails(house: House) -> None:
+    names = add_sites(house, 9)
+    data = examples(house)
+
+    def _without_one(one: Task) -> bool:
+        return not (isinstance(one, MaskTask) and one.participant == "site_1")
+
+    rounds, _ = conducted(house, data, keeps=_without_one, mode="cells", min_available_clients=9)
+
+    groups = (rounds[0].protocol or {})["groups"]
+    broken = next(group for group, one in groups.items() if one["reason"])
+    members = {name for one in groups.values() for name in one["members"]}
+    assert str(rounds[0].reason).startswith(f"2 cells have a mean; 3 are needed ({broken}: ")
+    assert len(members) == 6
+    assert sent_without_noise(house) == {name: int(name in members) for name in names}
 
 
 def test_a_spoiled_mean_is_refused_as_a_whole(house: House) -> None:
@@ -174,16 +201,16 @@ def test_a_spoiled_mean_is_refused_as_a_whole(house: House) -> None:
     assert "the median member's loss rises by" in str(rounds[0].reason)
 
 
-@pytest.mark.parametrize("stop", [1, 2, 3, 4])
-def test_a_secure_round_that_was_killed_comes_to_the_same_model(house: House, stop: int) -> None:
-    add_sites(house)
+@pytest.mark.parametrize("stop", ["masked 1", "masked 2", "masked 3", "masked 4", "stored 1"])
+def test_a_secure_round_that_was_killed_comes_to_the_same_model(house: House, stop: str) -> None:
+    names = add_sites(house)
     data = examples(house)
     whole, _ = conducted(house, data, mode="secure", seed=3)
     points: list[str] = []
 
     def _kill(point: str) -> None:
         points.append(point)
-        if points.count("masked") == stop:
+        if f"{point} {points.count(point)}" == stop:
             raise Killed
 
     with pytest.raises(Killed):
@@ -194,6 +221,8 @@ def test_a_secure_round_that_was_killed_comes_to_the_same_model(house: House, st
     again, _ = conducted(house, data, experiment_id=killed)
 
     assert again[0].model_sha256 == whole[0].model_sha256
+    assert (again[0].metrics or {})["received"] == 5
+    assert sent_without_noise(house) == dict.fromkeys(names, 2)  # one in each experiment
     assert again[0].deadline_at is not None
     assert again[0].deadline_at > house.clock.now()  # nobody was late because the service was away
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from backend.adapters.federation.exchange import Exchange
-from backend.features.federated import arrows, queries
+from backend.features.federated import arrows, queries, standings
 from backend.features.federated.arrows import Ledge
 from backend.features.federated.models import FederatedRound
 from backend.features.federated.terms import Terms
@@ -69,14 +69,15 @@ def collect(how: Collecting, current: FederatedRound, tasks: Sequence[TrainTask]
         _keep(how.at, current.id, kept)
         how.passed("masked")
     found = sums.sums()
+    outcome = {GROUPS: _outcomes(found), LETTER_BYTES: _letter_bytes(sums.letters)}
     try:
         means = _means(terms, found)
     except TooFewForCells as few:
+        _settle(how.at, current.id, (), {**kept, **outcome})
         return Collected(_received(found), str(few))
-    arrows.store_updates(how.at, current.id, means)
     # Letters are of use until the sums are made, and large.
-    size = _letter_bytes(sums.letters)
-    _keep(how.at, current.id, {GROUPS: _outcomes(found), LETTER_BYTES: size})
+    _settle(how.at, current.id, means, outcome)
+    how.passed("stored")
     return Collected(_received(found))
 
 
@@ -165,6 +166,20 @@ def _outcomes(found: Mapping[str, GroupSum]) -> dict[str, Any]:
         group: {"members": list(one.members), "reason": one.reason or None}
         for group, one in sorted(found.items())
     }
+
+
+def _settle(
+    at: Ledge, round_id: str, means: Sequence[TrainAnswer], protocol: Mapping[str, Any]
+) -> None:
+    """Keep the means and who is in them; that these have sent something is counted once."""
+    with at.step() as (db, now):
+        row = db.get_one(FederatedRound, round_id)
+        is_new = not members_of(row)
+        row.protocol = dict(protocol)
+        for mean in means:
+            arrows.keep_update(db, at.terms, round_id, mean, now=now)
+        for name in members_of(row) if is_new else ():
+            standings.spend(db, at.terms, name, num_examples=0)
 
 
 def _keep(at: Ledge, round_id: str, protocol: Mapping[str, Any]) -> None:

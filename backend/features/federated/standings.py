@@ -53,7 +53,8 @@ def _failures(row: FederatedParticipant) -> tuple[Failure, ...]:
 def spend(db: Session, terms: Terms, name: str, num_examples: int) -> None:
     """Enter what an update cost its site, in the transaction that stores it.
 
-    One that is sent without noise is counted: no epsilon of the others bounds what it says.
+    One that is sent without noise is counted, masked or not: no epsilon of the others bounds what
+    it says.
 
     Raises:
         BudgetExhausted: If the site's budget does not allow it; nothing is spent then.
