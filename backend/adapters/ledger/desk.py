@@ -8,18 +8,24 @@ from typing import Any
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from backend.adapters.ledger import leases, preparing
+from backend.adapters.ledger import leases, preparing, watching
 from backend.adapters.ledger.checks import Stand, Wanted, require_fit, stand_of
 from backend.adapters.ledger.deeds import Deed
 from backend.adapters.ledger.ledger import Chain, Ledger, LedgerUnavailable
 from backend.adapters.ledger.signers import Signer
 from backend.adapters.ledger.transactions import LOST, ChainTx
+from backend.adapters.ledger.watching import Finding
 from backend.database import Database, new_id
 
 CHECK_AGAIN = timedelta(minutes=5)
 
 Source = Callable[[Session, Chain, int], Sequence[Deed]]
 Prepare = Callable[[Chain, Signer], None]
+Moved = Callable[[Session, Sequence[str], datetime], None]
+
+
+def nobody(_db: Session, _subjects: Sequence[str], _now: datetime) -> None:
+    """Nobody wants to know."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +56,7 @@ class Desk:
         open_signer: Gives the signer; asked once, when it is first needed.
         terms: How to go about it.
         prepare: Called with a new chain before anything else; the embedded one deploys there.
+        moved: Told of the subjects that came into a block or out of one, in that transaction.
         now: The machine's time: leases and retries have nothing to do with a demonstration's.
     """
 
@@ -61,10 +68,11 @@ class Desk:
         open_signer: Callable[[], Signer],
         terms: Terms,
         prepare: Prepare | None = None,
+        moved: Moved = nobody,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self.database, self.ledger, self.terms, self.now = database, ledger, terms, now
-        self._open_signer, self._prepare = open_signer, prepare
+        self._open_signer, self._prepare, self._moved = open_signer, prepare, moved
         self._holder = new_id("snd")
         self._signer: Signer | None = None
         self._stand: Stand | None = None
@@ -170,6 +178,21 @@ class Desk:
             now, term = self.now(), self.terms.lease
             leases.hold(db, token=self._token, now=now, term=term, **self._lease())
             return work(db)
+
+    def settle(self, findings: Sequence[Finding]) -> int:
+        """Write down what became of transactions and tell of it; gives how much.
+
+        Raises:
+            LeaseLost: If another process took the lease meanwhile.
+        """
+
+        def _store(db: Session) -> int:
+            now = self.now()
+            subjects = watching.store(db, findings, now=now)
+            self._moved(db, subjects, now)
+            return len(subjects)
+
+        return self.change(_store)
 
     # Our transactions
 

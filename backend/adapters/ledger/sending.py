@@ -17,7 +17,7 @@ from sqlalchemy.orm import Session
 from backend.adapters.ledger import fees, leases, preparing, underway, watching
 from backend.adapters.ledger.checks import NotFit
 from backend.adapters.ledger.deeds import Deed
-from backend.adapters.ledger.desk import Desk, Prepare, Source, Terms
+from backend.adapters.ledger.desk import Desk, Moved, Prepare, Source, Terms, nobody
 from backend.adapters.ledger.ledger import Chain, Ledger, LedgerUnavailable, Reverted
 from backend.adapters.ledger.preparing import Ready
 from backend.adapters.ledger.signers import KeyRefused, Signer
@@ -53,6 +53,7 @@ class Sender:
         source: Deeds that have no live transaction on a chain, in order, at most so many.
         terms: How to go about it.
         prepare: Called with a new chain before anything else; the embedded one deploys there.
+        moved: Told of the subjects that came into a block or out of one, in that transaction.
         now: The machine's time: leases and retries have nothing to do with a demonstration's.
     """
 
@@ -65,10 +66,17 @@ class Sender:
         source: Source,
         terms: Terms,
         prepare: Prepare | None = None,
+        moved: Moved = nobody,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._desk = Desk(
-            database, ledger, open_signer=open_signer, terms=terms, prepare=prepare, now=now
+            database,
+            ledger,
+            open_signer=open_signer,
+            terms=terms,
+            prepare=prepare,
+            moved=moved,
+            now=now,
         )
         self._source = source
         self._busy = threading.Lock()

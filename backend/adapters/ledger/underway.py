@@ -69,7 +69,7 @@ def watch(desk: Desk) -> int:
     )
     if not found:
         return 0
-    moved = desk.change(lambda db: watching.store(db, found, now=desk.now()))
+    moved = desk.settle(found)
     gone = {one.row_id for one in found if one.state == SENT}
     broadcast(desk, [one for one in rows if one.id in gone])
     return moved
@@ -157,6 +157,6 @@ def fills_gap(desk: Desk) -> bool:
     forgotten = [one.id for one in rows if one.state in ON_CHAIN]
     if forgotten:
         log.error("ledger.forgot", transactions=len(forgotten), nonce=pending)
-        desk.change(lambda db: watching.reopen(db, forgotten, now=desk.now()))
+        desk.settle(watching.forgotten(forgotten))
     desk.ledger.broadcast([one.raw_tx or b"" for one in rows])
     return True

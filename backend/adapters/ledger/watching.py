@@ -123,8 +123,8 @@ def _unmined(row: ChainTx, view: View) -> list[Finding]:
     return []
 
 
-def store(db: Session, findings: Sequence[Finding], *, now: datetime) -> int:
-    """Write down what was found; gives how much. What died comes first: one lives per subject."""
+def store(db: Session, findings: Sequence[Finding], *, now: datetime) -> list[str]:
+    """Write down what was found; gives what it is about. What died comes first: one lives each."""
     ids = [one.row_id for one in findings]
     rows = {one.id: one for one in db.scalars(select(ChainTx).where(ChainTx.id.in_(ids)))}
     for finding in sorted(findings, key=lambda one: one.state in LIVE):
@@ -138,7 +138,7 @@ def store(db: Session, findings: Sequence[Finding], *, now: datetime) -> int:
             log.warning(
                 "ledger.transaction", state=row.state, reason=row.reason, tx_hash=row.tx_hash
             )
-    return len(findings)
+    return [one.subject for one in rows.values()]
 
 
 def _place(row: ChainTx, receipt: TxReceipt | None) -> None:
@@ -148,12 +148,10 @@ def _place(row: ChainTx, receipt: TxReceipt | None) -> None:
     row.gas_price_wei = receipt.gas_price_wei if receipt else None
 
 
-def reopen(db: Session, ids: Sequence[str], *, now: datetime) -> int:
-    """Put transactions that the chain forgot back to `sent`; gives how many."""
-    forgotten = [
-        Finding(one, SENT, reason="The chain forgot its block.", is_reorg=True) for one in ids
-    ]
-    return store(db, forgotten, now=now)
+def forgotten(ids: Sequence[str]) -> list[Finding]:
+    """That the chain forgot transactions; they go back to `sent`."""
+    why = "The chain forgot its block."
+    return [Finding(one, SENT, reason=why, is_reorg=True) for one in ids]
 
 
 def failures(db: Session, chain: Chain, subjects: Sequence[str]) -> dict[str, Failures]:
