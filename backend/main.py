@@ -26,8 +26,8 @@ from backend.features.anchors.queries import gas_of
 from backend.features.credentials.door import demo_door, production_door
 from backend.features.credentials.router import well_known
 from backend.features.credentials.service_key import SigningKeyMissing, token_key
+from backend.features.federated.gas import GAS_OF
 from backend.features.federated.trees_grouping import HOME_SITES
-from backend.features.federated.views import GAS_OF
 from backend.features.sessions import guest_page
 from backend.features.sessions.examples import existing_ids
 from backend.features.sessions.homes import home_sites

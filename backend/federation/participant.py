@@ -89,6 +89,23 @@ def r2(family: str, weights: Weights, rows: Rows) -> float:
     return 1 - loss(family, weights, rows) / variance if variance > 0 else 0.0
 
 
+def errors_kwh(family: str, weights: Weights, examples: Examples) -> dict[str, float]:
+    """Mean absolute errors on one's own holdout, in kWh of an hour: of the model, of usual days.
+
+    Whoever hears them beside losses can tell roughly how much energy the site sees.
+    """
+    rows = examples.holdout
+    if not len(rows):
+        return {}
+    off = np.abs(predict(family, weights, rows.x) - rows.y).astype(np.float64)
+    usual = np.abs(rows.y).astype(np.float64)
+    scale_kwh = examples.scale_kwh
+    return {
+        "mae_kwh": float(off.mean()) * scale_kwh,
+        "usual_mae_kwh": float(usual.mean()) * scale_kwh,
+    }
+
+
 def seed_of(settings: TrainSettings, participant: str, round_number: int) -> int:
     """The seed of one participant's round, made of the experiment's by SHA-256."""
     text = f"{settings.seed}\n{participant}\n{round_number}"
@@ -128,4 +145,5 @@ def _metrics(task: TrainTask, trained: Weights, examples: Examples) -> Mapping[s
         "train_loss": loss(task.family, trained, examples.train),
         "holdout_loss": loss(task.family, trained, examples.holdout),
         "holdout_r2": r2(task.family, trained, examples.holdout),
+        **errors_kwh(task.family, task.weights, examples),
     }

@@ -1,15 +1,19 @@
 """The sender of this application, from its settings and its ledger."""
 
-from datetime import timedelta
+from collections.abc import Sequence
+from datetime import datetime, timedelta
 from functools import partial
 from itertools import zip_longest
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from backend.adapters.events.outbox import record
 from backend.adapters.ledger import signers
 from backend.adapters.ledger.booting import boot
 from backend.adapters.ledger.checks import Wanted
+from backend.adapters.ledger.contracts import MODELS
 from backend.adapters.ledger.deeds import Deed
 from backend.adapters.ledger.desk import Terms
 from backend.adapters.ledger.embedded import EmbeddedLedger
@@ -18,7 +22,7 @@ from backend.adapters.ledger.sending import Sender, SenderState
 from backend.adapters.ledger.signers import KeyRefused, Signer
 from backend.components import Parts
 from backend.features.anchors.batching import Closing, waiting_batches
-from backend.features.anchors.models import BATCH, BLOCK
+from backend.features.anchors.models import BATCH, BLOCK, ChainNotice
 from backend.features.anchors.notices import (
     waiting_models,
     waiting_revocations,
@@ -51,6 +55,7 @@ def open_sender(parts: Parts) -> Sender | None:
                 if isinstance(parts.ledger, EmbeddedLedger)
                 else None
             ),
+            moved=tell_moved,
         )
     sender: Sender = parts.shared[SENDER]
     return sender
@@ -72,6 +77,14 @@ def waiting_deeds(db: Session, chain: Chain, limit: int) -> list[Deed]:
         waiting_models(db, chain, limit),
     ]
     return [one for turn in zip_longest(*groups) for one in turn if one is not None][:limit]
+
+
+def tell_moved(db: Session, subjects: Sequence[str], now: datetime) -> None:
+    """Tell of the models whose verdicts came into a block or out of one."""
+    about = ChainNotice.id.in_(subjects), ChainNotice.contract == MODELS
+    names = db.scalars(select(ChainNotice.name).where(*about).distinct()).all()
+    if names:
+        record(db, "ledger.models.moved", {"names": sorted(names)}, now=now)
 
 
 def terms_of(settings: Settings, *, is_embedded: bool = False) -> Terms:

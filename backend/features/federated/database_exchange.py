@@ -104,8 +104,9 @@ def _judged(db: Session, task: Task) -> dict[str, Answer] | None:
     said = None if last is None else queries.judged_in(last)
     if said is None:
         return None
+    named = {"loss": "received_loss", "r2": "received_r2"}
     return {
-        name: TrainAnswer(name, {}, 1, {"received_loss": one["loss"], "received_r2": one["r2"]})
+        name: TrainAnswer(name, {}, 1, {named.get(what, what): one[what] for what in one})
         for name, one in said.items()
     }
 

@@ -19,6 +19,8 @@ from backend.federation.weights import Weights
 
 RECEIVED = ("received_loss", "received_r2")
 TRAINED = ("holdout_loss", "holdout_r2")
+ERRORS = ("mae_kwh", "usual_mae_kwh")
+HOURS_A_DAY = 24
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,8 +103,8 @@ def verdicts(aggregated: Aggregate) -> dict[str, dict[str, Any]]:
     }
 
 
-def figures(sent: Sent, aggregated: Aggregate, *, selected: int) -> dict[str, Any]:
-    """Figures of a round: who took part, losses and R² before and after local training."""
+def figures(sent: Sent, aggregated: Aggregate, terms: Terms, *, selected: int) -> dict[str, Any]:
+    """Figures of a round: who took part, losses, R² and errors before and after local training."""
     said = [one.metrics for one in sent.answers]
     rejected = len(aggregated.judged) - len(aggregated.accepted)
     return {
@@ -112,8 +114,36 @@ def figures(sent: Sent, aggregated: Aggregate, *, selected: int) -> dict[str, An
         "rejected": rejected,
         "participation": len(sent.answers) / selected if selected else 0.0,
         "disagreement": _disagreement(sent.scores),
-        **{name: median(said, name) for name in (*RECEIVED, *TRAINED, "train_loss")},
+        **{name: median(said, name) for name in (*RECEIVED, *TRAINED, *ERRORS, "train_loss")},
+        "cost_saved_eur_per_site_day": cost_saved(said, terms),
     }
+
+
+def final_figures(said: Sequence[Mapping[str, Any]], terms: Terms) -> dict[str, float | None]:
+    """How an experiment's last model does, of what participants say of it."""
+    return {
+        "final_loss": median(said, "received_loss"),
+        "final_r2": median(said, "received_r2"),
+        "final_mae_kwh": median(said, "mae_kwh"),
+        "usual_mae_kwh": median(said, "usual_mae_kwh"),
+        "cost_saved_eur_per_site_day": cost_saved(said, terms),
+    }
+
+
+def cost_saved(said: Sequence[Mapping[str, Any]], terms: Terms) -> float | None:
+    """What a model's smaller errors than those of usual days are worth, EUR per site and day.
+
+    Of the median site, at the price of imbalance that the terms assume: a value, not money that
+    anybody was paid. Negative if usual days are nearer; None if no site says both errors.
+    """
+    fallen = [
+        float(one["usual_mae_kwh"]) - float(one["mae_kwh"])
+        for one in said
+        if all(is_figure(name, one.get(name)) for name in ERRORS)
+    ]
+    if not fallen:
+        return None
+    return HOURS_A_DAY * float(np.median(fallen)) * terms.imbalance_eur_per_kwh
 
 
 def median(said: Sequence[Mapping[str, Any]], name: str) -> float | None:

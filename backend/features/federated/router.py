@@ -203,10 +203,9 @@ async def round_events(
     dependencies=[LOOKING],
     responses=described(*REFUSED, ExperimentNotFound),
 )
-def get_experiment(experiment_id: ExperimentId, db: ReadDb, parts: CurrentParts) -> ExperimentView:
+def get_experiment(experiment_id: ExperimentId, db: ReadDb) -> ExperimentView:
     """See the terms, the curve of its rounds and the summary of its figures."""
-    found = service.require_experiment(db, experiment_id)
-    return views.experiment_view(db, found, gas_of=parts.shared.get(views.GAS_OF))
+    return views.experiment_view(db, service.require_experiment(db, experiment_id))
 
 
 @router.delete(

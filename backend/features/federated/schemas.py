@@ -4,6 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from backend.features.federated.terms import IMBALANCE_EUR_PER_KWH
 from backend.paging import Body
 from backend.units import PRINTABLE, WHOLE, UtcDatetime
 
@@ -74,6 +75,15 @@ class RoundsNew(Body):
     deadline_s: Annotated[
         float, Field(ge=0.1, le=86_400, description="Who has not sent by then dropped out")
     ] = 60.0
+    imbalance_eur_per_kwh: Annotated[
+        float,
+        Field(
+            ge=0,
+            le=10,
+            description="What a kWh that was forecast wrongly is taken to cost; `cost_saved` "
+            "figures rest upon it and nothing else does",
+        ),
+    ] = IMBALANCE_EUR_PER_KWH
 
 
 class UpdateView(BaseModel):
@@ -146,10 +156,22 @@ class CurvePoint(BaseModel):
     accepted: int | None
     loss: float | None = Field(description="Median holdout loss of the model the round began with")
     r2: float | None = Field(description="Median holdout R² of that model")
-    trained_loss: float | None = Field(description="The same after local training")
+    mae_kwh: float | None = Field(description="Its median error, kWh of an hour")
+    usual_mae_kwh: float | None = Field(description="The same of usual days, without any model")
+    cost_saved_eur_per_site_day: float | None = Field(
+        description="What that model's better forecast is worth at the median site, at the assumed "
+        "price of imbalance; negative where usual days do better, null where nobody says"
+    )
+    trained_loss: float | None = Field(description="The loss after local training")
     trained_r2: float | None
     bytes_moved: int | None
-    epsilon: float | None
+    cpu_s: float | None = Field(description="Of the conducting process")
+    rss_mb: float | None = Field(description="Memory of that process at the round's end")
+    epsilon: float | None = Field(description="Largest of a site so far")
+    noise_scale: float | None = Field(description="noise_multiplier times clip_norm")
+    gas_used: int | None = Field(
+        description="Paid so far for its verdicts on the chain; null before any is in a block"
+    )
     model_sha256: str | None
 
 
@@ -173,8 +195,8 @@ class ExperimentView(BaseModel):
     privacy_unit: str | None = Field(description="What an epsilon hides; null without privacy")
     summary: dict[str, Any] | None
     gas_used: int | None = Field(
-        description="Paid so far for the verdicts of its rounds on the chain; null where no "
-        "chain is at hand, as on the command line"
+        description="Paid so far for the verdicts of its rounds and of its model on the chain; "
+        "null before any is in a block"
     )
     rounds: list[CurvePoint]
 
@@ -204,6 +226,10 @@ class ParticipantNew(Body):
             "the caller's only in the demo.",
         ),
     ] = None
+    engine: Annotated[
+        Literal["edge", "flower"],
+        Field(description="`flower`: its SuperNode takes part, whose key the operator registers"),
+    ] = "edge"
 
 
 class ParticipantView(BaseModel):
@@ -265,6 +291,12 @@ class JudgementNew(Body):
 
     loss: Annotated[float, Field(ge=0, le=1e9)]
     r2: Annotated[float, Field(ge=-1e9, le=1)]
+    mae_kwh: Annotated[
+        float | None, Field(ge=0, le=1e9, description="Mean absolute error, kWh of an hour")
+    ] = None
+    usual_mae_kwh: Annotated[
+        float | None, Field(ge=0, le=1e9, description="The same of usual days, without the model")
+    ] = None
 
 
 class Received(BaseModel):

@@ -121,6 +121,7 @@ def privacy_figures(db: Session, terms: Terms, names: Collection[str]) -> dict[s
         "epsilon": worst.epsilon,
         "delta": worst.delta,
         "privacy_unit": worst.privacy_unit,
+        "noise_scale": terms.noise_scale,
         "epsilon_by_site": {one.site_id: round(one.epsilon, 4) for one in ledgers},
         UNPROTECTED: max(int(one.get(UNPROTECTED, 0)) for one in standings),
     }

@@ -13,6 +13,7 @@ from backend.federation.weights import Shapes
 LEAST_QUORUM = 3
 LARGEST_FAILURES = 3
 PROX_MU = 0.05
+IMBALANCE_EUR_PER_KWH = 0.05  # also of experiments that were started before terms held one
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +35,7 @@ class Terms:
     local_epochs: int
     learning_rate: float
     privacy: Mapping[str, Any] | None
+    imbalance_eur_per_kwh: float = IMBALANCE_EUR_PER_KWH
 
     @classmethod
     def of(cls, experiment: FederatedExperiment) -> "Terms":
@@ -43,7 +45,7 @@ class Terms:
         return cls(
             experiment_id=experiment.id,
             engine=experiment.engine,
-            **{name: said[name] for name in names},
+            **{name: said[name] for name in names & set(said)},
         )
 
     @property
@@ -63,6 +65,13 @@ class Terms:
             noise_multiplier=private.get("noise_multiplier", 0.0),
             seed=self.seed,
         )
+
+    @property
+    def noise_scale(self) -> float | None:
+        """Standard deviation of the noise on a sum of clipped gradients; None without privacy."""
+        if self.privacy is None:
+            return None
+        return float(self.privacy["noise_multiplier"] * self.privacy["clip_norm"])
 
     def size_of(self, available: int) -> int:
         """How many of the available participants are drawn."""

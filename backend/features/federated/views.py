@@ -1,11 +1,12 @@
 """Rows as callers see them, and the curves of an experiment."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from sqlalchemy.orm import Session
 
 from backend.features.federated import masked, queries
+from backend.features.federated.gas import GAS_USED
 from backend.features.federated.models import (
     EMBEDDED,
     FederatedExperiment,
@@ -21,9 +22,6 @@ from backend.features.federated.schemas import (
     ValidationView,
 )
 from backend.federation.privacy import PRIVACY_UNIT
-
-GAS_OF = "gas_of"
-GasOf = Callable[[Session, Sequence[str]], int]
 
 
 def round_detail(db: Session, row: FederatedRound) -> RoundDetail:
@@ -46,18 +44,9 @@ def _update(row: FederatedUpdate) -> UpdateView:
     return UpdateView(**{name: getattr(row, name) for name in names}, is_signed=bool(row.signature))
 
 
-def experiment_view(
-    db: Session, row: FederatedExperiment, *, gas_of: GasOf | None = None
-) -> ExperimentView:
-    """An experiment and the curve of its rounds.
-
-    Args:
-        db: To read from.
-        row: The experiment.
-        gas_of: Tells what the chain has cost for names; handed over, for that room is above.
-    """
-    rounds = [one.id for one in queries.rounds_of(db, row.id)]
-    names = [*rounds, *([row.model_id] if row.model_id else [])]
+def experiment_view(db: Session, row: FederatedExperiment) -> ExperimentView:
+    """An experiment and the curve of its rounds."""
+    points = curve(db, row.id)
     return ExperimentView(
         id=row.id,
         state=row.state,
@@ -73,9 +62,17 @@ def experiment_view(
         finished_at=row.finished_at,
         privacy_unit=PRIVACY_UNIT if row.terms.get("privacy") else None,
         summary=row.summary,
-        gas_used=gas_of(db, names) if gas_of else None,
-        rounds=curve(db, row.id),
+        gas_used=_gas(row, points),
+        rounds=points,
     )
+
+
+def _gas(row: FederatedExperiment, points: Sequence[CurvePoint]) -> int | None:
+    """All that was paid so far; the rounds' alone while there is no summary, None if nothing."""
+    if row.summary is not None:
+        noted: int | None = row.summary.get(GAS_USED)
+        return noted
+    return sum(one.gas_used or 0 for one in points) or None
 
 
 def curve(db: Session, experiment_id: str) -> list[CurvePoint]:
@@ -93,9 +90,16 @@ def _point(row: FederatedRound) -> CurvePoint:
         accepted=figures.get("accepted"),
         loss=figures.get("received_loss"),
         r2=figures.get("received_r2"),
+        mae_kwh=figures.get("mae_kwh"),
+        usual_mae_kwh=figures.get("usual_mae_kwh"),
+        cost_saved_eur_per_site_day=figures.get("cost_saved_eur_per_site_day"),
         trained_loss=figures.get("holdout_loss"),
         trained_r2=figures.get("holdout_r2"),
         bytes_moved=figures.get("bytes_moved"),
+        cpu_s=figures.get("cpu_s"),
+        rss_mb=figures.get("rss_mb"),
         epsilon=figures.get("epsilon"),
+        noise_scale=figures.get("noise_scale"),
+        gas_used=figures.get(GAS_USED),
         model_sha256=row.model_sha256,
     )
