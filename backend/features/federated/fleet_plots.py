@@ -1,6 +1,7 @@
-"""A fleet run drawn: accuracy by round, with the baselines that it has to beat."""
+"""A fleet run drawn: accuracy by round, the baselines it has to beat, the privacy it spent."""
 
 from io import BytesIO
+from typing import Any
 
 from backend.features.federated.fleet_schemas import FleetRunResult
 
@@ -29,10 +30,21 @@ def plot(result: FleetRunResult, *, image_format: str) -> bytes:
     axes.axvline(result.convergence_round, color="tab:green", alpha=0.3, label="converged")
     axes.set(title=_title(result), xlabel="round", ylabel="mean accuracy on hold-outs", ylim=(0, 1))
     axes.legend(loc="lower right")
+    _spent(axes, result)
     image = BytesIO()
     figure.savefig(image, format=image_format)
     plt.close(figure)
     return image.getvalue()
+
+
+def _spent(axes: Any, result: FleetRunResult) -> None:  # noqa: ANN401 - matplotlib's own
+    """What a vehicle has lost after each round, on a scale of its own."""
+    known = [(one.round_number, one.epsilon) for one in result.curve if one.epsilon is not None]
+    if known:
+        beside = axes.twinx()
+        beside.plot(*zip(*known, strict=True), "^:", color="tab:red", label="epsilon so far")
+        beside.set(ylabel="epsilon", ylim=(0, None))
+        beside.legend(loc="upper left")
 
 
 def _title(result: FleetRunResult) -> str:
@@ -40,4 +52,5 @@ def _title(result: FleetRunResult) -> str:
     shown = f"{result.run_id}: simulated fleet, labels of the {result.labels}"
     if private is None or private.epsilon is None:
         return shown
-    return f"{shown}, epsilon {private.epsilon:.2f} per {private.privacy_unit}"
+    spent = f"epsilon {private.epsilon:.2f} per {private.privacy_unit}"
+    return f"{shown}, {spent}, noise scale {private.noise_scale:g}"

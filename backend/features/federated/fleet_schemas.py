@@ -1,8 +1,8 @@
 """Fleet runs and what a vehicle should do, as callers see them."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, computed_field
 
 from backend.features.federated.fleet_terms import MOST_CELLS, MOST_SEALED_VEHICLES
 from backend.paging import Body
@@ -61,6 +61,11 @@ class FleetRoundView(BaseModel):
     local_accuracy: Share = Field(description="Of models that nobody helped")
     drawn: int = Field(description="Vehicles whose turn it was")
     trained: int = Field(description="Those of them that had seen something")
+    # Runs that were stored before have none of these.
+    bytes_moved: int | None = Field(default=None, description="Models out and updates back")
+    epsilon: float | None = Field(
+        default=None, description="Spent by a vehicle so far; null without privacy or bound"
+    )
 
 
 class FleetBaselines(BaseModel):
@@ -96,6 +101,12 @@ class FleetPrivacyView(BaseModel):
     noise_multiplier: float
     accounting: str
 
+    @computed_field  # type: ignore[prop-decorator]  # mypy knows no decorated properties
+    @property
+    def noise_scale(self) -> float:
+        """Standard deviation of the noise on the sum of updates: noise_multiplier × clip_norm."""
+        return self.noise_multiplier * self.clip_norm
+
 
 class FleetRunResult(BaseModel):
     """What came of a run; vehicles, prices and flows are simulated."""
@@ -116,6 +127,13 @@ class FleetRunResult(BaseModel):
     costs: FleetCostsView
     flows_sealed: int | None = Field(description="Flows entered for blocks; null if not asked for")
     duration_s: float
+
+
+class FleetRunExport(FleetRunResult):
+    """A run with what was asked for, as it is exported."""
+
+    terms: dict[str, Any]
+    created_at: UtcDatetime
 
 
 class DecisionAsked(Body):

@@ -27,13 +27,14 @@ from backend.features.federated.fleet_schemas import (
     FleetCostsView,
     FleetPrivacyView,
     FleetRoundView,
+    FleetRunExport,
     FleetRunNew,
     FleetRunResult,
 )
 from backend.features.federated.fleet_terms import MOST_CELLS, MOST_SEALED_VEHICLES
 from backend.features.jobs.service import Report
 from backend.federation import fleet, fleet_privacy
-from backend.federation.fleet import FleetSettings, FleetState
+from backend.federation.fleet import FleetSettings, FleetState, RoundFigures
 from backend.federation.fleet_costs import costs_of
 from backend.federation.fleet_privacy import FleetPrivacy
 from backend.federation.fleet_world import (
@@ -127,8 +128,8 @@ def train_fleet(
         state = compute.run(advanced, ROUND_TIMEOUT_S, world, life, state, run.settings)
         if asked.seal_blocks:
             sealed += _meter(database, run, number, now=now)
-    epsilon = compute.run(_epsilon, ROUND_TIMEOUT_S, run.settings, asked.vehicles, rounds)
-    result = _result(run, state, epsilon, sealed if asked.seal_blocks else None)
+    epsilons = compute.run(epsilons_of, ROUND_TIMEOUT_S, run.settings, asked.vehicles, rounds)
+    result = _result(run, state, epsilons, sealed if asked.seal_blocks else None)
     _store(database, run, state, result, holder=holder, now=now)
     log.info("fleet.trained", run_id=run.id, rounds=rounds, accuracy=round(result.accuracy, 4))
     return result.model_dump(mode="json")
@@ -163,15 +164,21 @@ def _meter(database: Database, run: Run, window: int, *, now: datetime) -> int:
     return len(flows)
 
 
-def _epsilon(settings: FleetSettings, vehicles: int, rounds: int) -> float | None:
-    if settings.privacy is None:
-        return None
+def epsilons_of(settings: FleetSettings, vehicles: int, rounds: int) -> list[float | None]:
+    """What a vehicle has lost after each round; None without privacy or bound."""
+    private = settings.privacy
+    if private is None:
+        return [None] * rounds
     drawn = len(fleet.draw(vehicles, 1, settings))
-    return fleet_privacy.epsilon(settings.privacy, vehicles=vehicles, drawn=drawn, rounds=rounds)
+    spent = [
+        fleet_privacy.epsilon(private, vehicles=vehicles, drawn=drawn, rounds=number)
+        for number in range(1, rounds + 1)
+    ]
+    return [one if np.isfinite(one) else None for one in spent]
 
 
 def _result(
-    run: Run, state: FleetState, epsilon: float | None, sealed: int | None
+    run: Run, state: FleetState, epsilons: Sequence[float | None], sealed: int | None
 ) -> FleetRunResult:
     weights = fleet.weights_of(state)
     last, size = state.curve[-1], sum(one.nbytes for one in weights.values())
@@ -185,21 +192,29 @@ def _result(
         rounds=len(state.curve),
         accuracy=last.accuracy,
         convergence_round=_converged([one.accuracy for one in state.curve]),
-        curve=[FleetRoundView(**asdict(one)) for one in state.curve],
+        curve=[
+            FleetRoundView(**asdict(one), bytes_moved=_moved(one, size), epsilon=spent)
+            for one, spent in zip(state.curve, epsilons, strict=True)
+        ],
         baselines=FleetBaselines(
             majority_accuracy=each,
             fleet_majority_accuracy=alike,
             local_accuracy=last.local_accuracy,
         ),
-        privacy=_privacy_view(run.settings.privacy, epsilon),
+        privacy=_privacy_view(run.settings.privacy, epsilons[-1]),
         model_sha256=content_hash(weights),
         model_bytes=size,
-        bytes_moved=size * sum(one.drawn + one.trained for one in state.curve),
+        bytes_moved=sum(_moved(one, size) for one in state.curve),
         energy_cost_eur=round(cost_eur, 2),
         costs=FleetCostsView(**asdict(costs_of(run.world, run.life, weights))),
         flows_sealed=sealed,
         duration_s=round(time.monotonic() - run.started_s, 3),
     )
+
+
+def _moved(figures: RoundFigures, size: int) -> int:
+    """Bytes of a round: the model to who was drawn, and back from who trained."""
+    return size * (figures.drawn + figures.trained)
 
 
 def _converged(accuracies: Sequence[float]) -> int:
@@ -210,10 +225,9 @@ def _converged(accuracies: Sequence[float]) -> int:
 def _privacy_view(privacy: FleetPrivacy | None, epsilon: float | None) -> FleetPrivacyView | None:
     if privacy is None:
         return None
-    bound = epsilon if epsilon is not None and np.isfinite(epsilon) else None
     return FleetPrivacyView(
         privacy_unit=fleet_privacy.PRIVACY_UNIT,
-        epsilon=bound,
+        epsilon=epsilon,
         accounting=ACCOUNTING,
         **asdict(privacy),
     )
@@ -247,10 +261,13 @@ def _store(
         record(db, "model.registered", facts, now=now)
 
 
-def result_of(db: Session, run_id: str | None) -> FleetRunResult | None:
-    """What came of a run, the newest if none is named; None if there is none."""
+def result_of(db: Session, run_id: str | None) -> FleetRunExport | None:
+    """What was asked and what came of it, of the newest run if none is named; None if none is."""
     run = _newest(db) if run_id is None else db.get(FleetRun, run_id)
-    return None if run is None else FleetRunResult.model_validate(run.result)
+    if run is None:
+        return None
+    asked = {"terms": run.terms, "created_at": run.created_at}
+    return FleetRunExport.model_validate({**run.result, **asked})
 
 
 def require_result(db: Session, run_id: str | None) -> FleetRunResult:
