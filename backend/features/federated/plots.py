@@ -1,4 +1,4 @@
-"""An experiment drawn: what was learned, who took part, what it took, what it cost in privacy."""
+"""An experiment drawn: what was learned and is worth, who took part, what it took and cost."""
 
 from collections.abc import Sequence
 from io import BytesIO
@@ -7,16 +7,21 @@ from typing import Any
 from backend.features.federated.schemas import CurvePoint
 
 NOTHING = float("nan")
+SUMMARISED = {
+    "r2": "final_r2",
+    "loss": "final_loss",
+    "cost_saved_eur_per_site_day": "cost_saved_eur_per_site_day",
+}
 
 
 def plot(
     points: Sequence[CurvePoint], summary: dict[str, Any], *, title: str, image_format: str
 ) -> bytes:
-    """Four panels over the rounds, as an image.
+    """Six panels over the rounds, as an image.
 
     Args:
         points: One per round.
-        summary: Of the experiment; its last loss and R² end the curves.
+        summary: Of the experiment; the figures of its last model end the curves.
         title: Above all.
         image_format: `png`, `svg` or another that matplotlib writes.
     """
@@ -24,17 +29,18 @@ def plot(
 
     mpl.use("Agg")
     from matplotlib import pyplot as plt  # noqa: PLC0415
+    from matplotlib.ticker import MaxNLocator  # noqa: PLC0415
 
-    figure, axes = plt.subplots(2, 2, figsize=(11, 7), layout="constrained")
+    figure, axes = plt.subplots(2, 3, figsize=(16, 8), layout="constrained")
     figure.suptitle(title)
-    rounds = [point.round for point in points]
     _learned(axes[0, 0], points, summary)
-    axes[0, 1].bar(rounds, [_share(point) for point in points], color="tab:green", alpha=0.4)
-    axes[0, 1].plot(rounds, [point.accepted or 0 for point in points], "o-", color="tab:green")
-    axes[0, 1].set(title="Updates accepted (line), participation (bars)", ylim=(0, None))
-    axes[1, 0].plot(rounds, [point.duration_s or NOTHING for point in points], "o-")
-    axes[1, 0].set(title="Seconds per round", xlabel="round", ylim=(0, None))
-    _cost(axes[1, 1], points)
+    _worth(axes[0, 1], points, summary)
+    _participation(axes[0, 2], points)
+    _duration(axes[1, 0], points)
+    _moved(axes[1, 1], points)
+    _gas(axes[1, 2], points, summary)
+    for one in axes.flat:
+        one.xaxis.set_major_locator(MaxNLocator(integer=True))
     image = BytesIO()
     figure.savefig(image, format=image_format)
     plt.close(figure)
@@ -43,30 +49,103 @@ def plot(
 
 def _learned(axes: Any, points: Sequence[CurvePoint], summary: dict[str, Any]) -> None:  # noqa: ANN401 - matplotlib's own
     """R² and loss of the model after each round; 0 is before the first."""
-    after = [point.round - 1 for point in points] + [len(points)]
-    scores = [_known(point.r2) for point in points] + [_known(summary.get("final_r2"))]
-    losses = [_known(point.loss) for point in points] + [_known(summary.get("final_loss"))]
+    after, scores = _models(points, summary, "r2")
+    _, losses = _models(points, summary, "loss")
     axes.plot(after, scores, "o-", color="tab:blue", label="R²")
-    axes.set(title="Median holdout R² and loss of the shared model")
+    axes.set(title="Median holdout R² and loss of the shared model", xlabel="rounds done")
     beside = axes.twinx()
     beside.plot(after, losses, "s--", color="tab:orange", label="loss")
-    lines = [*axes.get_lines(), *beside.get_lines()]
-    axes.legend(lines, [line.get_label() for line in lines], loc="center right")
+    _legend(axes, beside)
 
 
-def _cost(axes: Any, points: Sequence[CurvePoint]) -> None:  # noqa: ANN401 - as above
-    rounds = [point.round for point in points]
-    if any(point.epsilon is not None for point in points):
-        axes.plot(rounds, [_known(point.epsilon) for point in points], "o-", color="tab:red")
-        axes.set(title="Largest epsilon of a site so far", xlabel="round", ylim=(0, None))
-    else:
-        kilobytes = [(point.bytes_moved or 0) / 1_000 for point in points]
-        axes.bar(rounds, kilobytes, color="tab:gray")
-        axes.set(title="kB moved per round", xlabel="round")
+def _worth(axes: Any, points: Sequence[CurvePoint], summary: dict[str, Any]) -> None:  # noqa: ANN401 - as above
+    """What the model is worth at the assumed price; nothing is known where sites say nothing."""
+    after, saved = _models(points, summary, "cost_saved_eur_per_site_day")
+    axes.plot(after, saved, "o-", color="tab:green")
+    axes.axhline(0, color="gray", linewidth=0.8)
+    price = summary.get("imbalance_eur_per_kwh")
+    at = "" if price is None else f" at {price:g} €/kWh"
+    axes.set(title=f"Forecast's value beside usual days, € per site and day{at}")
+    axes.set_xlabel("rounds done")
+    _say_if_nothing(axes, saved, "no site said its errors")
 
 
-def _share(point: CurvePoint) -> float:
-    return point.participation or 0.0
+def _participation(axes: Any, points: Sequence[CurvePoint]) -> None:  # noqa: ANN401 - as above
+    rounds = _rounds(points)
+    axes.plot(rounds, [point.accepted or 0 for point in points], "o-", label="updates accepted")
+    axes.set(title="Participation", xlabel="round", ylim=(0, None))
+    beside = axes.twinx()
+    shares = [point.participation or 0.0 for point in points]
+    beside.bar(rounds, shares, color="tab:green", alpha=0.3, label="share of who was asked")
+    beside.set_ylim(0, 1.05)
+    _legend(axes, beside)
+
+
+def _duration(axes: Any, points: Sequence[CurvePoint]) -> None:  # noqa: ANN401 - as above
+    rounds = _rounds(points)
+    axes.plot(rounds, [_known(point.duration_s) for point in points], "o-", label="duration, s")
+    axes.plot(rounds, [_known(point.cpu_s) for point in points], "s--", label="CPU, s")
+    axes.set(title="Time and memory of a round", xlabel="round", ylim=(0, None))
+    beside = axes.twinx()
+    memory = [_known(point.rss_mb) for point in points]
+    beside.plot(rounds, memory, "^:", color="tab:gray", label="memory, MB")
+    beside.set_ylim(0, None)
+    _legend(axes, beside)
+
+
+def _moved(axes: Any, points: Sequence[CurvePoint]) -> None:  # noqa: ANN401 - as above
+    """Bytes, and with privacy what was spent of it."""
+    rounds = _rounds(points)
+    kilobytes = [(point.bytes_moved or 0) / 1_000 for point in points]
+    axes.bar(rounds, kilobytes, color="tab:gray", alpha=0.5, label="kB moved")
+    axes.set(title="Traffic of a round", xlabel="round")
+    epsilons = [_known(point.epsilon) for point in points]
+    if _is_nothing(epsilons):
+        return
+    scale = max(point.noise_scale or 0.0 for point in points)  # the same in all rounds
+    label = f"largest epsilon, at noise scale {scale:g}"
+    beside = axes.twinx()
+    beside.plot(rounds, epsilons, "o-", color="tab:red", label=label)
+    beside.set_ylim(0, None)
+    axes.set_title("Traffic of a round, privacy spent so far")
+    _legend(axes, beside)
+
+
+def _gas(axes: Any, points: Sequence[CurvePoint], summary: dict[str, Any]) -> None:  # noqa: ANN401 - as above
+    thousands = [_known(point.gas_used) / 1_000 for point in points]
+    axes.bar(_rounds(points), thousands, color="tab:purple", alpha=0.6)
+    total = summary.get("gas_used")
+    whole = "" if total is None else f"; {total:,} with the model's own"
+    axes.set(title=f"Thousand gas for verdicts on the chain{whole}", xlabel="round")
+    _say_if_nothing(axes, thousands, "nothing in a block yet")
+
+
+def _models(
+    points: Sequence[CurvePoint], summary: dict[str, Any], name: str
+) -> tuple[list[int], list[float]]:
+    """A figure of the model before the first round and after each; rounds done come first."""
+    before = [_known(getattr(point, name)) for point in points]
+    return list(range(len(points) + 1)), [*before, _known(summary.get(SUMMARISED[name]))]
+
+
+def _legend(axes: Any, beside: Any) -> None:  # noqa: ANN401 - as above
+    """One legend for two scales."""
+    shown = [one.get_legend_handles_labels() for one in (axes, beside)]
+    beside.legend([*shown[0][0], *shown[1][0]], [*shown[0][1], *shown[1][1]], loc="best")
+
+
+def _say_if_nothing(axes: Any, values: Sequence[float], text: str) -> None:  # noqa: ANN401 - as above
+    if _is_nothing(values):
+        axes.text(0.5, 0.5, text, ha="center", va="center", transform=axes.transAxes)
+        axes.set_yticks([])
+
+
+def _rounds(points: Sequence[CurvePoint]) -> list[int]:
+    return [point.round for point in points]
+
+
+def _is_nothing(values: Sequence[float]) -> bool:
+    return all(one != one for one in values)  # noqa: PLR0124 - NaN
 
 
 def _known(value: float | None) -> float:
