@@ -11,8 +11,10 @@ import pytest
 from backend.components import Parts
 from backend.features.credentials.grants import assign_vehicle
 from backend.features.credentials.holder import EVERYONE, Holder, Knock, NotAuthenticated, Role
+from backend.features.federated.models import FederatedParticipant
 from backend.features.sessions.models import ChargingSession
-from tests.conftest import House, house_on
+from tests.conftest import NOON, House, house_on
+from tests.tables import rows_of
 
 # Who may call what, by the first rule that fits: method, path, roles beside administrators. A new
 # route that no line covers fails the test; a line is a decision, not a copy of the code.
@@ -270,6 +272,33 @@ def test_a_charger_meters_what_stands_at_it_and_nothing_else(house: House, sessi
     foreign = house.post(path, reading)
 
     assert (own.status_code, foreign.status_code) == (200, 404)
+
+
+RUNNING = [
+    (_holder("did:x:o", "operator", sites=frozenset({"site_a"})), 200),
+    (_holder("did:x:o", "operator", sites=frozenset({"site_b"})), 404),
+    (ADMIN, 200),
+]
+
+
+@pytest.mark.parametrize("engine", ["edge", "embedded", "flower"])
+@pytest.mark.parametrize(("holder", "status"), RUNNING)
+def test_a_participant_is_reinstated_by_who_runs_its_site(
+    house: House, holder: Holder, status: int, engine: str
+) -> None:
+    suspended = {"state": "suspended", "strikes": 3, "standing": {}, "enrolled_at": NOON}
+    of_site = {"site_id": "site_a", "engine": engine, "did": "did:x:p", "assurance": "verified"}
+    with house.parts.database.transaction() as db:
+        db.add(FederatedParticipant(**of_site, **suspended))
+    _let_in(house, holder)
+
+    answer = house.post(f"/federated/participants/site_a/reinstate?engine={engine}")
+
+    [row] = rows_of(house.parts.database, "federated_participants")
+    is_lifted = status == 200
+    assert answer.status_code == status
+    assert (answer.json().get("code") == "participant_not_found") != is_lifted
+    assert (row["state"], row["strikes"]) == (("active", 0) if is_lifted else ("suspended", 3))
 
 
 def test_a_fleet_plans_and_reads_its_own_vehicles_alone(house: House, session_id: str) -> None:

@@ -111,9 +111,11 @@ def reinstate(
     """Let a suspended participant be asked again; its failures are forgotten.
 
     Raises:
-        ParticipantNotFound: If there is none.
+        ParticipantNotFound: If there is none at a site that the caller runs.
     """
     row = _require(db, site_id, engine)
+    if not holder.runs(site_id):
+        raise ParticipantNotFound
     if row.state == SUSPENDED:
         row.state, row.strikes = ACTIVE, 0
         row.standing = {name: one for name, one in row.standing.items() if name != FAILURES}

@@ -116,7 +116,10 @@ def reinstate(
     db: Db,
     engine: Engine = "edge",
 ) -> ParticipantView:
-    """Let a participant be drawn again after somebody has looked; its failures are forgotten."""
+    """Let a participant be drawn again after who runs its site has looked.
+
+    Its failures are forgotten.
+    """
     row = enrolling.reinstate(db, site_id, engine, holder=holder, now=parts.clock.now())
     return ParticipantView.model_validate(row)
 
