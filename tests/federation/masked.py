@@ -9,7 +9,8 @@ from backend.federation.demand import Examples, Rows
 from backend.federation.masking_messages import MaskingRefused
 from backend.federation.networks import INPUTS, initial_weights
 from backend.federation.participant import train
-from backend.federation.secure_participant import answer
+from backend.federation.signing import Signer
+from backend.federation.sites import Site
 from backend.federation.tasks import (
     MaskAnswer,
     MaskTask,
@@ -67,6 +68,7 @@ class Crowd:
         examples: Of each, by name.
         silent: Stages from which on a participant says nothing.
         keys: Long-lived secrets; none by default.
+        signers: What each signs with; they know each other's DIDs then. Nobody signs by default.
         spoil: Changes what a participant says.
         refused: Why a participant did not answer.
     """
@@ -74,6 +76,7 @@ class Crowd:
     examples: dict[str, Examples]
     silent: dict[str, Stage] = field(default_factory=dict)
     keys: dict[str, bytes] = field(default_factory=dict)
+    signers: dict[str, Signer] = field(default_factory=dict)
     spoil: Callable[[MaskAnswer], MaskAnswer] = lambda one: one
     memories: dict[str, bytes] = field(default_factory=dict)
     refused: dict[str, str] = field(default_factory=dict)
@@ -89,11 +92,14 @@ class Crowd:
             if name in self._gone:
                 continue
             try:
-                one, self.memories[name] = answer(
-                    task, self.examples[name], self.memories.get(name), key=self.keys.get(name)
-                )
+                one, self.memories[name] = self._site(name).mask(task, self.memories.get(name))
             except MaskingRefused as refused:
                 self.refused[name] = str(refused)
             else:
                 said.append(self.spoil(one))
         return said
+
+    def _site(self, name: str) -> Site:
+        peers = {one: signer.did for one, signer in self.signers.items()} or None
+        signer = self.signers.get(name)
+        return Site(name, self.examples[name], self.keys.get(name), signer, peers)
