@@ -7,9 +7,9 @@ of both lie in shares with everybody: of each participant either the one or the 
 never both. Arithmetic is modulo 2^64, so that masks vanish exactly.
 
 Source: K. Bonawitz et al., "Practical Secure Aggregation for Privacy-Preserving Machine Learning",
-CCS 2017, without its signatures: keys that the coordinator hands out are trusted to be those of the
-participants. A coordinator that lies about who dropped out learns nothing as long as fewer than a
-third of the participants help it.
+CCS 2017. That the keys which the coordinator hands out are the participants' own they check for
+themselves (`peers`). A coordinator that lies about who dropped out learns nothing as long as fewer
+than a third of the participants help it.
 
 Four messages go out and come back: hello → roster, sealed → parcels, masked → survivors, reveal.
 """
