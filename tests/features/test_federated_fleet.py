@@ -1,5 +1,7 @@
 """Fleet runs over HTTP: the curve and its baselines, decisions, blocks of the ledger, refusals."""
 
+import csv
+import json
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +16,7 @@ from backend.cli import app
 from backend.features.anchors.models import BLOCK, AnchorBatch, AnchorItem
 from backend.features.federated import fleet_flows
 from backend.features.federated.fleet_flows import flows_of
+from backend.features.federated.fleet_models import FleetRun
 from backend.features.federated.fleet_planning import RESERVE_SOC, live_by_plan
 from backend.features.federated.models import FederatedWeights
 from backend.federation import fleet
@@ -124,11 +127,61 @@ def test_the_same_key_finds_the_same_run(house: House) -> None:
 
 
 def test_a_private_run_names_its_unit_and_its_epsilon(house: House) -> None:
-    privacy = run(house, steps=20, privacy={"noise_multiplier": 8.0})["privacy"]
+    result = run(house, steps=20, privacy={"clip_norm": 0.5, "noise_multiplier": 8.0})
 
+    privacy = result["privacy"]
     assert privacy["privacy_unit"] == "vehicle"
     assert 0 < privacy["epsilon"] < 5
+    assert privacy["noise_scale"] == 4.0
     assert "without replacement" in privacy["accounting"]
+    first, last = (one["epsilon"] for one in result["curve"])
+    assert 0 < first < last == privacy["epsilon"]
+
+
+def test_a_run_is_exported_from_the_command_line(
+    house: House, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TASCO_DATABASE_URL", house.settings.database_url)
+    monkeypatch.setenv("TASCO_PROFILE", "demo")
+    read_settings.cache_clear()
+    first = run(house, steps=20, privacy={})
+    run(house, **SHORT)
+
+    def export(*words: str) -> int:
+        return CliRunner().invoke(app, ["federated-fleet", "export", *words]).exit_code
+
+    table, whole = (str(tmp_path / f"x.{form}") for form in ("csv", "json"))
+    codes = [
+        export(first["run_id"], "--out", table),
+        export("--out", whole),
+        export("flt_none", "--out", whole),
+        export(first["run_id"], "--out", str(tmp_path / "x.xls")),
+    ]
+
+    read_settings.cache_clear()
+    assert codes == [0, 0, 2, 2]
+    rows = list(csv.DictReader(Path(table).read_text().splitlines()))
+    for name in ("accuracy", "log_loss", "epsilon", "bytes_moved"):
+        assert [float(row[name]) for row in rows] == [one[name] for one in first["curve"]]
+    newest = json.loads(Path(whole).read_text())
+    assert newest["run_id"] != first["run_id"]
+    assert (newest["terms"]["vehicles"], newest["terms"]["steps"]) == (10, 20)
+    assert sum(one["bytes_moved"] for one in newest["curve"]) == newest["bytes_moved"]
+    assert [one["epsilon"] for one in newest["curve"]] == [None, None]
+
+
+def test_a_run_that_was_stored_without_the_newer_figures_can_still_be_read(house: House) -> None:
+    made = run(house, steps=20, privacy={})
+    with house.parts.database.transaction() as db:
+        row = db.get_one(FleetRun, made["run_id"])
+        newer = ("epsilon", "bytes_moved")
+        curve = [{k: v for k, v in one.items() if k not in newer} for one in row.result["curve"]]
+        row.result = {**row.result, "curve": curve}
+
+    seen = house.get(f"/federated/fleet/runs/{made['run_id']}").json()
+
+    assert [one["epsilon"] for one in seen["curve"]] == [None, None]
+    assert seen["privacy"] == made["privacy"]
 
 
 def test_every_ten_steps_the_flows_of_the_fleet_are_sealed_in_a_block(
@@ -239,6 +292,7 @@ def test_a_run_is_drawn_from_the_command_line(
     assert drawn.exit_code == 0, drawn.output
     assert picture.count("<svg") == 1
     assert result["run_id"] in picture
+    assert "epsilon so far" in picture
     assert unknown.exit_code == 2
 
 

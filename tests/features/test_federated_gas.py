@@ -16,7 +16,7 @@ from backend.features.federated import gas
 from backend.features.federated.models import FederatedExperiment, FederatedRound
 from backend.settings import read_settings
 from tests.conftest import House, house_on
-from tests.features.federated_sites import add_sites, experiment, train
+from tests.features.federated_sites import ON_SQLITE, add_sites, experiment, train
 from tests.features.test_anchor_statuses import tell
 from tests.features.test_anchors import collect, send, sender_of
 from tests.tables import rows_of
@@ -25,9 +25,9 @@ Json = dict[str, Any]
 
 
 @pytest.fixture
-def house(sqlite_url: str, tmp_path: Path) -> Iterator[House]:
-    """An application on SQLite with five sites."""
-    with house_on(sqlite_url, tmp_path) as made:
+def house(database_url: str, tmp_path: Path) -> Iterator[House]:
+    """An application with five sites."""
+    with house_on(database_url, tmp_path) as made:
         add_sites(made)
         yield made
 
@@ -71,6 +71,7 @@ def test_the_gas_of_a_round_is_stored_once_a_block_holds_its_verdicts(house: Hou
     assert took[after["model_id"]] > 0
 
 
+@ON_SQLITE
 def test_gas_is_exported_by_a_command_that_knows_no_chain(
     house: House, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -93,6 +94,7 @@ def test_gas_is_exported_by_a_command_that_knows_no_chain(
     assert whole["gas_used"] == whole["summary"]["gas_used"] == seen["gas_used"]
 
 
+@ON_SQLITE
 def test_a_block_that_goes_away_takes_its_gas_with_it_until_it_is_there_again(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -116,6 +118,7 @@ def test_a_block_that_goes_away_takes_its_gas_with_it_until_it_is_there_again(
     assert again["gas_used"] == again["summary"]["gas_used"] == before["gas_used"]
 
 
+@ON_SQLITE
 def test_what_is_heard_twice_is_noted_once(house: House) -> None:
     summary = train(house, num_rounds=1)
     on_the_chain(house)
@@ -129,6 +132,7 @@ def test_what_is_heard_twice_is_noted_once(house: House) -> None:
     assert experiment(house, summary) == before
 
 
+@ON_SQLITE
 def test_gas_that_came_before_the_summary_is_in_it_when_the_experiment_is_closed(
     house: House,
 ) -> None:
@@ -146,6 +150,7 @@ def test_gas_that_came_before_the_summary_is_in_it_when_the_experiment_is_closed
     assert experiment(house, summary)["summary"]["gas_used"] == before["gas_used"]
 
 
+@ON_SQLITE
 def test_an_experiment_without_a_summary_has_cost_what_its_rounds_did(house: House) -> None:
     summary = train(house, num_rounds=2)
     on_the_chain(house)

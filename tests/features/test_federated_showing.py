@@ -10,6 +10,7 @@ from datetime import UTC, timedelta
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from sqlalchemy import update
 from typer.testing import CliRunner
@@ -21,7 +22,10 @@ from backend.edge.series import DataRefused, hours_in
 from backend.features.credentials.holder import Holder
 from backend.features.federated import enrolling
 from backend.features.federated.finishing import convergence
-from backend.features.federated.models import FederatedParticipant
+from backend.features.federated.judging import cost_saved
+from backend.features.federated.models import FederatedExperiment, FederatedParticipant
+from backend.features.federated.schemas import RoundsNew
+from backend.features.federated.terms import Terms
 from backend.features.forecasts.models import DemandInterval
 from backend.features.jobs.service import await_all
 from backend.settings import read_settings
@@ -30,6 +34,7 @@ from tests.features.federated_sites import (
     ROUNDS,
     add_sites,
     at_work,
+    examples,
     experiment,
     gateway,
     train,
@@ -114,8 +119,110 @@ def test_an_experiment_is_drawn_and_exported_from_the_command_line(
     ]
     assert (tmp_path / "x.png").read_bytes().startswith(b"\x89PNG")
     rows = list(csv.DictReader((tmp_path / "x.csv").read_text().splitlines()))
-    assert [float(row["r2"]) for row in rows] == [one["r2"] for one in seen["rounds"]]
+    for name in ("r2", "cost_saved_eur_per_site_day", "bytes_moved", "cpu_s", "rss_mb"):
+        assert [float(row[name]) for row in rows] == [one[name] for one in seen["rounds"]]
+    assert {row["epsilon"] + row["noise_scale"] + row["gas_used"] for row in rows} == {""}
     assert json.loads((tmp_path / "x.json").read_text())["summary"] == seen["summary"]
+
+
+def test_the_picture_of_a_private_experiment_says_what_it_spent_and_what_nobody_told(
+    house: House, run: Any, tmp_path: Path
+) -> None:
+    add_sites(house)
+    privacy = {"clip_norm": 0.5, "noise_multiplier": 4.0, "max_epsilon": 50.0}
+
+    seen = experiment(house, train(house, experiment_id="private", privacy=privacy))
+    run("plot", "federated", "private", "--out", tmp_path / "x.svg")
+
+    shown = [(one["noise_scale"], one["cost_saved_eur_per_site_day"]) for one in seen["rounds"]]
+    epsilons = [one["epsilon"] for one in seen["rounds"]]
+    assert shown == [(2.0, None), (2.0, None)]
+    assert epsilons == sorted(epsilons)
+    assert (seen["summary"]["noise_scale"], seen["summary"]["epsilon"]) == (2.0, epsilons[-1])
+    assert seen["summary"]["cost_saved_eur_per_site_day"] is None
+    picture = (tmp_path / "x.svg").read_text()
+    for text in (
+        "largest epsilon, at noise scale 2",
+        "no site said its errors",
+        "nothing in a block yet",
+        "€ per site and day at 0.05 €/kWh",
+        "kB moved",
+        "memory, MB",
+    ):
+        assert text in picture
+
+
+def test_what_a_better_forecast_is_worth_is_that_of_the_median_site() -> None:
+    terms = _terms(imbalance_eur_per_kwh=0.1)
+    said: list[dict[str, Any]] = [
+        {"mae_kwh": 2.0, "usual_mae_kwh": 3.0},
+        {"mae_kwh": 4.0, "usual_mae_kwh": 4.5},
+        {"mae_kwh": 9.0, "usual_mae_kwh": 8.0},
+        {"mae_kwh": 1.0},  # an older gateway
+        {"mae_kwh": float("nan"), "usual_mae_kwh": 1e9},
+    ]
+
+    assert cost_saved(said, terms) == pytest.approx(24 * 0.5 * 0.1)
+    assert cost_saved(said[2:], terms) == pytest.approx(24 * -1.0 * 0.1)
+    assert cost_saved(said[3:], terms) is None
+
+
+def _terms(**values: Any) -> Terms:
+    kept = RoundsNew(**values).model_dump(mode="json", exclude={"experiment_id", "engine"})
+    return Terms.of(FederatedExperiment(id="x", engine="embedded", terms=kept))
+
+
+def test_terms_that_were_stored_without_a_price_have_the_usual_one() -> None:
+    kept = RoundsNew(imbalance_eur_per_kwh=0.2).model_dump(mode="json")
+    del kept["imbalance_eur_per_kwh"]
+
+    terms = Terms.of(FederatedExperiment(id="x", engine="embedded", terms=kept))
+
+    assert terms.imbalance_eur_per_kwh == 0.05
+
+
+@pytest.mark.parametrize("price", [-0.01, 10.5, "free"])
+def test_a_price_that_nobody_pays_is_refused(house: House, price: object) -> None:
+    answer = house.post(ROUNDS, {"imbalance_eur_per_kwh": price})
+
+    assert (answer.status_code, answer.json()["code"]) == (422, "malformed_request")
+
+
+def test_cost_saved_follows_from_what_sites_said_and_the_price_that_was_asked_for(
+    house: House,
+) -> None:
+    add_sites(house)
+
+    seen = experiment(house, train(house, imbalance_eur_per_kwh=0.2))
+
+    for number, row in enumerate(house.get(ROUNDS).json()["data"][::-1]):
+        updates = house.get(f"{ROUNDS}/{row['id']}").json()["updates"]
+        said = [one["metrics"] for one in updates]
+        fallen = np.median([one["usual_mae_kwh"] - one["mae_kwh"] for one in said])
+        shown = seen["rounds"][number]
+        assert shown["cost_saved_eur_per_site_day"] == pytest.approx(24 * 0.2 * fallen)
+        assert shown["mae_kwh"] == np.median([one["mae_kwh"] for one in said])
+    # Trained models are nearer than the one before the first round, usual days stay as they are.
+    summary = seen["summary"]
+    worth = "cost_saved_eur_per_site_day"
+    assert summary["final_mae_kwh"] < seen["rounds"][0]["mae_kwh"]
+    assert summary["usual_mae_kwh"] == pytest.approx(seen["rounds"][0]["usual_mae_kwh"])
+    assert summary[worth] > seen["rounds"][0][worth]
+    assert summary["imbalance_eur_per_kwh"] == 0.2
+
+
+def test_an_older_gateway_judges_without_errors_in_kwh(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add_sites(house)
+    gateways = [gateway(house, name, data) for name, data in examples(house).items()]
+    monkeypatch.setattr("backend.edge.learning.errors_kwh", lambda *_: {})
+
+    with at_work(gateways):
+        summary = train(house, engine="edge", num_rounds=1)
+
+    assert summary["final_loss"] > 0
+    assert (summary["final_mae_kwh"], summary["cost_saved_eur_per_site_day"]) == (None, None)
 
 
 def test_convergence_is_where_the_curve_stays_near_its_end() -> None:

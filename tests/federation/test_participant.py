@@ -5,9 +5,17 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from backend.federation.demand import Rows
+from backend.federation.demand import Examples, Rows
 from backend.federation.noise import SecretStream
-from backend.federation.participant import WrongModel, context_of, loss, score, seed_of, train
+from backend.federation.participant import (
+    WrongModel,
+    context_of,
+    errors_kwh,
+    loss,
+    score,
+    seed_of,
+    train,
+)
 from backend.federation.tasks import ScoreTask, TrainSettings
 from backend.federation.training import Adam, fit_privately
 from backend.federation.weights import Weights, WeightsRefused, content_hash
@@ -30,6 +38,21 @@ def test_training_lowers_the_loss_on_hours_it_never_saw() -> None:
     assert loss(FAMILY, moved, ONE.holdout) < 0.95 * loss(FAMILY, PARENT, ONE.holdout)
     assert answer.num_examples == len(ONE.train)
     assert answer.metrics["holdout_loss"] == pytest.approx(loss(FAMILY, moved, ONE.holdout))
+
+
+def test_errors_are_said_in_kwh_of_an_hour_beside_those_of_usual_days() -> None:
+    """Two hours 0.5 and 0.2 above usual at a scale of 10 kWh: usual days miss 3.5 kWh an hour."""
+    x = np.zeros((2, 26), np.float32)
+    rows = Rows(x, np.array([0.5, 0.2], np.float32), np.ones(2, np.float32))
+    data = Examples(rows, rows, rows[:0], scale_kwh=10.0)
+    weights = {"w": np.zeros((26, 1), np.float32), "b": np.array([0.3], np.float32)}
+
+    said = errors_kwh(FAMILY, weights, data)
+
+    # The network says 0.3 for each: it misses by 0.2 and by 0.1.
+    assert said == {"mae_kwh": pytest.approx(1.5), "usual_mae_kwh": pytest.approx(3.5)}
+    assert errors_kwh(FAMILY, weights, replace(data, holdout=rows[:0])) == {}
+    assert train(train_task("me", weights), data).metrics["mae_kwh"] == said["mae_kwh"]
 
 
 def test_the_same_task_gives_the_same_bytes() -> None:
