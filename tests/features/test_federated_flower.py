@@ -1,6 +1,7 @@
 """Rounds through a Flower SuperLink, from the request to the model in the registry."""
 
 import os
+import signal
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
@@ -8,6 +9,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from typer.testing import CliRunner
@@ -74,9 +76,9 @@ def write_history(house: House, site_id: str, file: Path) -> None:
     file.write_text("\n".join(["timestamp,energy_kwh", *rows]) + "\n")
 
 
-def result_of(house: House, job_id: str) -> dict[str, Any]:
+def result_of(house: House, job_id: str, *, patience_s: float = JOB_S) -> dict[str, Any]:
     """The job when it is over."""
-    until = time.monotonic() + JOB_S
+    until = time.monotonic() + patience_s
     while True:
         job: dict[str, Any] = house.get(f"/jobs/{job_id}").json()
         if job["state"] in ("succeeded", "failed") or time.monotonic() > until:
@@ -118,9 +120,56 @@ def test_supernodes_come_to_the_models_that_the_sites_of_this_service_come_to(
             assert all(one["is_signed"] for one in updates(house, there["id"]))
 
 
+@needs_superlink
+def test_a_serverapp_that_is_killed_in_a_round_is_replaced_and_ends_at_the_same_model(
+    link: SuperLink, sqlite_url: str, tmp_path: Path
+) -> None:
+    settings = {"federation_url": f"flower://{link.address}", "federation_ca_file": CA}
+    terms = {**TERMS, "experiment_id": "killed", "deadline_s": JOB_S}
+    with house_on(sqlite_url, tmp_path, **settings) as house, ExitStack() as stack:
+        started_nodes(house, link, tmp_path, stack)
+        here = experiment(house, train(house, engine="embedded", **TERMS))
+        job = house.post(ROUNDS, terms).json()
+        until = time.monotonic() + JOB_S
+        while not (found := rounds(house, "killed")) or found[0]["state"] != COLLECTING:
+            assert time.monotonic() < until
+            time.sleep(0.1)
+
+        killed = [one.pid for one in serverapps(link)]
+        for pid in killed:
+            os.kill(pid, signal.SIGKILL)
+        done = result_of(house, job["id"], patience_s=2 * JOB_S)
+
+        log = tmp_path / "superlink" / "log"
+        assert killed
+        assert done["state"] == "succeeded", (done, log.read_text())
+        there = experiment(house, done["result"])
+        assert [one["state"] for one in rounds(house, "killed")] == ["closed"]
+        assert there["model_sha256"] == here["model_sha256"]
+
+
+def serverapps(link: SuperLink) -> list[psutil.Process]:
+    """The processes in which a SuperLink runs what conducts."""
+    port = link.address.rpartition(":")[2]
+    found = []
+    for one in psutil.process_iter(["cmdline"]):
+        words = one.info["cmdline"] or []
+        is_serverapp = any("flwr-serverapp" in word for word in words)
+        if is_serverapp and any(port in word for word in words):
+            found.append(one)
+    return found
+
+
+def rounds(house: House, experiment_id: str) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = house.get(f"{ROUNDS}?experiment_id={experiment_id}").json()[
+        "data"
+    ]
+    return found
+
+
 def updates(house: House, experiment_id: str) -> list[dict[str, Any]]:
     """What came in the first round of an experiment."""
-    [first] = house.get(f"{ROUNDS}?experiment_id={experiment_id}").json()["data"]
+    [first] = rounds(house, experiment_id)
     found: list[dict[str, Any]] = house.get(f"{ROUNDS}/{first['id']}").json()["updates"]
     assert found
     return found
