@@ -2,13 +2,13 @@
 
 Started as `flower-supernode … --node-config 'participant="NAME" key="FILE" series="FILE"
 timezone="ZONE"'`; `key` is the PEM of the Ed25519 key that signs what the site sends (`did` if that
-is not its did:key), `peers` a JSON object of the other sites' DIDs, without which it takes part in no
-masked sum, `country="DE"` adds public holidays, `noise-key="FILE"` is a secret of its own for noise
-and masks.
+is not its did:key), `peers` a JSON object of the other sites' DIDs, without which it takes part in
+no masked sum, `country="DE"` adds public holidays, `noise-key="FILE"` is a secret of its own for
+noise and masks, `trees="FILE"` its rows for trees, with which `series` may be left out.
 """
 
 import csv
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -23,6 +23,7 @@ from backend.federation.demand import Examples, hourly_examples
 from backend.federation.peers import Peers, peers_of
 from backend.federation.signing import Signer, noise_key_of
 from backend.federation.sites import Site
+from backend.federation.tree_rows import from_npz
 
 HOUR = timedelta(hours=1)
 MOST_HOURS = 24 * 366 * 20
@@ -39,19 +40,26 @@ def site_of_node(context: Context) -> Site:
     Raises:
         KeyError: If a setting is missing.
         SeriesRefused: If the file is no hourly series.
+        RowsRefused: If the file of rows is none.
         ValueError: If a key or the list of peers cannot be used.
     """
     config = {name: str(value) for name, value in context.node_config.items()}
     signer = Signer(key_in(Path(config["key"])), config.get("did"))
     secret = noise_key_in(config.get("noise-key"))
+    rows = from_npz(Path(config["trees"]).read_bytes()) if "trees" in config else {}
     return Site(
         config["participant"],
-        examples_of_file(
-            Path(config["series"]), timezone=config["timezone"], country=config.get("country")
-        ),
+        None if rows and "series" not in config else _examples(config),
         noise_key_of(signer.key) if secret is None else secret,
         signer,
         peers_in(config.get("peers")),
+        rows,
+    )
+
+
+def _examples(config: Mapping[str, str]) -> Examples:
+    return examples_of_file(
+        Path(config["series"]), timezone=config["timezone"], country=config.get("country")
     )
 
 

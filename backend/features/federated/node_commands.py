@@ -6,10 +6,13 @@ from typing import Annotated, NoReturn
 
 import typer
 
+from backend.features.federated import trees_commands
+
 app = typer.Typer(no_args_is_help=True, help="Sites that train through a Flower SuperLink.")
 KeyFile = Annotated[
     Path, typer.Argument(help="Its public key: P-384, OpenSSH", exists=True, dir_okay=False)
 ]
+app.command()(trees_commands.rows)
 
 
 @app.command()

@@ -24,7 +24,7 @@ POINTS_A_UNIT = 12.5
 """A set of trees moves a guess by eight of these at most: by a whole battery."""
 
 ALMOST = 1e-3
-FEATURES = {
+FEATURES: Mapping[TreeTarget, tuple[str, ...]] = {
     "energy_to_full": energy_to_full.FEATURE_NAMES,
     "plug_availability": availability_features.FEATURE_NAMES,
 }

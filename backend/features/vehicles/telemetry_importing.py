@@ -53,7 +53,7 @@ def import_file(database: Database, file: Path, *, now: datetime) -> Imported:
     vehicles: set[str] = set()
     registered = received = stored = 0
     with database.transaction() as db:
-        for (did, capacity), rows in groupby(_rows(file, now), key=itemgetter(0, 1)):
+        for (did, capacity), rows in groupby(points_of_file(file, now), key=itemgetter(0, 1)):
             if did not in vehicles:
                 registered += _require(db, did, capacity, now)
             vehicles.add(did)
@@ -63,8 +63,12 @@ def import_file(database: Database, file: Path, *, now: datetime) -> Imported:
     return Imported(len(vehicles), registered, received, stored)
 
 
-def _rows(file: Path, now: datetime) -> Iterator[tuple[str, str, TelemetryPointNew]]:
-    """Vehicle, capacity as written, and point of every row."""
+def points_of_file(file: Path, now: datetime) -> Iterator[tuple[str, str, TelemetryPointNew]]:
+    """Vehicle, capacity as written, and point of every row.
+
+    Raises:
+        TelemetryUnreadable: If a row is no point, or lies in the future.
+    """
     with file.open(newline="", encoding="utf-8-sig") as sheet:
         has_semicolons = ";" in sheet.readline()
         sheet.seek(0)

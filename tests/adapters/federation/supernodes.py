@@ -32,12 +32,13 @@ CERTIFICATE = {
     "ssl-ca-certfile": str(CA),
 }
 HOURS_FILE, KEY_FILE, PEERS_FILE = "hours.csv", "site.pem", "peers.json"
+ROWS_FILE = "rows.npz"
 START_S, END_S = 60, 30
 
 
 @dataclass(frozen=True)
 class Node:
-    """A site's SuperNode; its folder holds its key and its hours."""
+    """A site's SuperNode; its folder holds its key, and its hours or its rows for trees."""
 
     name: str
     folder: Path
@@ -63,6 +64,9 @@ class Node:
             "key": self.folder / KEY_FILE,
             "peers": self.folder / PEERS_FILE,
         }
+        if (self.folder / ROWS_FILE).exists():
+            own["trees"] = self.folder / ROWS_FILE
+            del own["series"]
         options = {
             "superlink": link.address,
             "root-certificates": str(link.ca_file),
