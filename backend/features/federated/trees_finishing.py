@@ -39,6 +39,13 @@ class NoTreesAccepted(Problem):
     fix = "Ask for fewer trees, or send more telemetry; ask again."
 
 
+class TreesRunLost(Problem):
+    """The SuperLink does not answer, or the run ended there without a word."""
+
+    status = HTTPStatus.SERVICE_UNAVAILABLE
+    fix = "See that the SuperLink of TASCO_FEDERATION_URL runs; ask again."
+
+
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """Who took part in a run, and what it was worth to them.

@@ -5,11 +5,12 @@ from typing import Annotated
 from fastapi import APIRouter, Path
 from fastapi.responses import PlainTextResponse
 
-from backend.components import CurrentParts, ReadDb
+from backend.components import CurrentParts, Parts, ReadDb
 from backend.features.credentials.holder import CurrentHolder, NotAllowed, NotAuthenticated, allow
-from backend.features.federated import trees_registry, trees_service
+from backend.features.federated import trees_flower, trees_registry, trees_service
+from backend.features.federated.problems import EngineAway
 from backend.features.federated.storing import WeightsAltered
-from backend.features.federated.trees_finishing import NoTreesAccepted
+from backend.features.federated.trees_finishing import NoTreesAccepted, TreesRunLost
 from backend.features.federated.trees_grouping import HOME_SITES, TooFewForTrees, grouping_of
 from backend.features.federated.trees_registry import TreesRunNotFound
 from backend.features.federated.trees_schemas import TreesRunNew, TreesRunResult
@@ -20,6 +21,7 @@ from backend.features.jobs.answers import (
     job_answers,
     known_answer,
 )
+from backend.features.jobs.service import Work
 from backend.idempotency import ClaimOfRequest, IdempotencyKeyReused, Route
 from backend.problems import described
 from backend.units import PRINTABLE
@@ -37,7 +39,14 @@ RunId = Annotated[
     summary="Grow trees together",
     dependencies=[allow("operator")],
     responses={
-        **described(*REFUSED, TooFewForTrees, NoTreesAccepted, IdempotencyKeyReused),
+        **described(
+            *REFUSED,
+            EngineAway,
+            TooFewForTrees,
+            NoTreesAccepted,
+            TreesRunLost,
+            IdempotencyKeyReused,
+        ),
         **job_answers(TreesRunResult),
     },
     response_model=TreesRunResult,
@@ -51,28 +60,38 @@ def train_trees(
 ) -> JobAnswer:
     """Let sites grow trees together that foretell energy to full or plug availability.
 
-    A participant is the vehicles that charge most often at a site; each grows trees on its own
-    vehicles' telemetry, judges all others' on a later part of it, and is tested on the last. The
-    result sets the shared model beside trees grown alone and on everybody's rows in one place.
+    A participant is the vehicles that charge most often at a site, or with `flower` a node that
+    holds rows of its own; each grows trees on its own vehicles' telemetry, judges all others' on a
+    later part of it, and is tested on the last. The result sets the shared model beside trees grown
+    alone and, where the rows are here, on everybody's in one place.
     """
     known = known_answer(parts.database, holder=holder, claim=claim)
     if known is not None:
         return known
+    return answer_of(
+        parts.database,
+        "federated.trees",
+        _work_of(asked, parts),
+        holder=holder,
+        parameters=asked.model_dump(mode="json"),
+        claim=claim,
+        wait=wait,
+        is_patient=asked.engine == "flower",
+    )
+
+
+def _work_of(asked: TreesRunNew, parts: Parts) -> Work:
+    """What the job does; what can be refused at once is."""
+    if asked.engine == "flower":
+        trees_flower.require_nodes(parts)
+        return lambda report: trees_flower.follow(parts, asked, report)
     with parts.database.reading() as db:
         grouping = grouping_of(
             db, asked.target, home_sites=parts.shared.get(HOME_SITES), seed=asked.seed
         )
     now = parts.clock.now()
-    return answer_of(
-        parts.database,
-        "federated.trees",
-        lambda report: trees_service.train_trees(
-            parts, asked, grouping=grouping, now=now, report=report
-        ),
-        holder=holder,
-        parameters=asked.model_dump(mode="json"),
-        claim=claim,
-        wait=wait,
+    return lambda report: trees_service.train_trees(
+        parts, asked, grouping=grouping, now=now, report=report
     )
 
 
