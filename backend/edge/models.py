@@ -2,6 +2,7 @@
 
 from datetime import UTC, datetime
 from http import HTTPStatus
+from urllib.parse import urlencode
 
 from backend.edge.asking import Ask, ServiceAway, ask_over_http, told
 from backend.edge.proofs import Pass
@@ -32,7 +33,8 @@ def fetch_model(
     """
     address = f"{url.rstrip('/')}{PLACE}"
     proof = holder.headers(method="GET", url=address, now=datetime.now(UTC)) if holder else {}
-    reply = ask("GET", f"{address}?format=npz", None, proof)
+    asked = urlencode({"format": "npz", "sha256": sha256})
+    reply = ask("GET", f"{address}?{asked}", None, proof)
     if reply.status != HTTPStatus.OK:
         raise ServiceAway(told(reply))
     if not any(_is_model(reply.body, family, sha256) for family in FAMILIES):

@@ -3,6 +3,7 @@
 import io
 import json
 import threading
+from typing import Any
 
 import numpy as np
 import onnxruntime
@@ -15,6 +16,12 @@ from backend.federation.weights import content_hash, from_npz
 from tests.conftest import House
 from tests.features.federated_sites import ON_SQLITE, ROUNDS, add_sites, experiment, train
 from tests.tables import rows_of
+
+# Who trains privately says nothing of its own data, so that the model stays a challenger.
+UNJUDGED: dict[str, Any] = {
+    "num_rounds": 1,
+    "privacy": {"noise_multiplier": 4.0, "max_epsilon": 9.0},
+}
 
 
 def test_sites_train_together_and_every_update_has_hash_norm_score_and_verdict(
@@ -76,6 +83,61 @@ def test_the_model_is_given_out_with_its_hash_as_npz_and_as_onnx(house: House) -
     np.testing.assert_allclose(answers[:, 0], predict("mlp", weights, rows), atol=1e-4)
     again = house.get("/federated/model", headers={"If-None-Match": npz.headers["ETag"]})
     assert again.status_code == 304
+
+
+def test_the_model_in_service_is_given_out_and_not_a_newer_challenger(house: House) -> None:
+    add_sites(house)
+    first = experiment(house, train(house))
+    newer = experiment(house, train(house, **UNJUDGED))
+    by_hash = f"/federated/model?sha256={newer['model_sha256']}"
+    of_first = f"{by_hash}&experiment_id={first['id']}"
+
+    served = house.get("/federated/model")
+    asked = [house.get(by_hash), house.get(f"/federated/model?experiment_id={newer['id']}")]
+    refused = [house.get(of_first), house.get(f"/federated/model?sha256={'0' * 64}")]
+
+    assert served.headers["Tasco-Model-Status"] == "champion"
+    assert served.headers["Tasco-Experiment"] == first["id"]
+    assert content_hash(from_npz(served.content, shapes("mlp"))) == first["model_sha256"]
+    for one in asked:
+        assert one.headers["Tasco-Model-Status"] == "challenger"
+        assert one.headers["Tasco-Experiment"] == newer["id"]
+        assert content_hash(from_npz(one.content, shapes("mlp"))) == newer["model_sha256"]
+    assert {(one.status_code, one.json()["code"]) for one in refused} == {
+        (404, "federated_model_not_found")
+    }
+
+
+@ON_SQLITE
+def test_while_none_is_in_service_the_newest_challenger_is_given_out_as_such(house: House) -> None:
+    add_sites(house)
+    early = house.get("/federated/model")
+    train(house, **UNJUDGED, seed=1)
+    newest = experiment(house, train(house, **UNJUDGED, seed=2))
+
+    given = house.get("/federated/model")
+
+    assert (early.status_code, early.json()["code"]) == (409, "no_model_yet")
+    assert given.headers["Tasco-Model-Status"] == "challenger"
+    assert given.headers["Tasco-Content-Hash"] == newest["model_sha256"]
+
+
+@ON_SQLITE
+def test_the_former_champion_is_told_as_retired(house: House) -> None:
+    add_sites(house)
+    former, served = (experiment(house, train(house, seed=seed)) for seed in (1, 2))
+
+    given = [
+        house.get(f"/federated/model{query}")
+        for query in ("", f"?experiment_id={former['id']}", f"?sha256={served['model_sha256']}")
+    ]
+
+    assert [one.headers["Tasco-Model-Status"] for one in given] == [
+        "champion", "retired", "champion",
+    ]  # fmt: skip
+    assert [one.headers["Tasco-Experiment"] for one in given] == [
+        served["id"], former["id"], served["id"],
+    ]  # fmt: skip
 
 
 @ON_SQLITE

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from backend.edge.asking import Headers, Reply, ServiceAway
 from backend.edge.budget import Budget, BudgetRefused
 from backend.edge.learning import Done, Gateway, TaskRefused, train_task_of
 from backend.edge.models import ModelRefused, fetch_model
@@ -390,14 +391,21 @@ def test_leaving_and_coming_back_lifts_no_suspension(house: House) -> None:
 @ON_SQLITE
 def test_a_gateway_takes_the_registered_model_and_no_other(house: House) -> None:
     names = add_sites(house)
-    sha256 = experiment(house, train(house))["model_sha256"]
+    older, newer = (experiment(house, train(house, seed=seed)) for seed in (7, 8))
     ask = gateway(house, names[0], examples(house)[names[0]]).ask
 
-    data = fetch_model("http://testserver", sha256=sha256, ask=ask)
+    def _ask_for_any(method: str, url: str, body: bytes | None, headers: Headers) -> Reply:
+        """A service that gives the model it likes."""
+        return ask(method, url.partition("?")[0], body, headers)
 
-    assert content_hash(from_npz(data, shapes("mlp"))) == sha256
-    with pytest.raises(ModelRefused, match="not the one"):
+    for one in (older, newer):
+        data = fetch_model("http://testserver", sha256=one["model_sha256"], ask=ask)
+        assert content_hash(from_npz(data, shapes("mlp"))) == one["model_sha256"]
+    with pytest.raises(ServiceAway, match="No experiment ended with a model of this hash"):
         fetch_model("http://testserver", sha256="0" * 64, ask=ask)
+    for wanted in ("0" * 64, older["model_sha256"]):
+        with pytest.raises(ModelRefused, match="not the one"):
+            fetch_model("http://testserver", sha256=wanted, ask=_ask_for_any)
 
 
 @ON_SQLITE

@@ -8,7 +8,7 @@ from backend.components import CurrentParts, ReadDb
 from backend.features.credentials.holder import NotAllowed, NotAuthenticated, allow
 from backend.features.federated import newcomer, registry
 from backend.features.federated.problems import ExperimentNotFound, TooFewParticipants
-from backend.features.federated.schemas import NAME, NewcomerView
+from backend.features.federated.schemas import NAME, SHA256, NewcomerView
 from backend.features.federated.storing import WeightsAltered
 from backend.idempotency import Route
 from backend.problems import described
@@ -48,10 +48,18 @@ def show_newcomer(
     responses={
         200: {
             "content": {NPZ: BINARY, ONNX: BINARY},
-            "description": "Weights as npz, or ONNX; `Tasco-Content-Hash` is what was registered",
+            "description": "Weights as npz, or ONNX. `Tasco-Content-Hash` is what was registered, "
+            "`Tasco-Model-Status` whether it is in service (`champion`), not (`challenger`), no "
+            "longer (`retired`), or of an experiment that has not ended well (`unregistered`)",
         },
         304: {"description": "It is the one of If-None-Match"},
-        **described(*REFUSED, registry.NoModelYet, ExperimentNotFound, WeightsAltered),
+        **described(
+            *REFUSED,
+            registry.NoModelYet,
+            registry.FederatedModelNotFound,
+            ExperimentNotFound,
+            WeightsAltered,
+        ),
     },
 )
 def get_model(
@@ -62,16 +70,26 @@ def get_model(
         Query(alias="format", description="By default what Accept names, else npz"),
     ] = None,
     experiment_id: Annotated[str | None, Query(max_length=40, pattern=NAME)] = None,
+    sha256: Annotated[
+        str | None,
+        Query(max_length=64, pattern=SHA256, description="Content hash, as it was registered"),
+    ] = None,
     if_none_match: Annotated[str | None, Header(max_length=100)] = None,
 ) -> Response:
-    """Give the model that was accepted last, or an experiment's; its hash is checked first."""
+    """Give the model in service, an experiment's, or the one of a hash; the hash is checked first.
+
+    While none is in service, it is the newest challenger, and `Tasco-Model-Status` says so.
+    """
     is_onnx = form == "onnx" or (form is None and ONNX in request.headers.get("Accept", ""))
-    artefact = registry.artefact(db, experiment_id=experiment_id, form="onnx" if is_onnx else "npz")
+    artefact = registry.artefact(
+        db, experiment_id=experiment_id, sha256=sha256, form="onnx" if is_onnx else "npz"
+    )
     headers = {
         "ETag": f'"{artefact.etag}"',
         "Tasco-Content-Hash": artefact.sha256,
         "Tasco-Experiment": artefact.experiment_id,
         "Tasco-Family": artefact.family,
+        "Tasco-Model-Status": artefact.status,
     }
     if if_none_match == headers["ETag"]:
         return Response(status_code=304, headers=headers)

@@ -31,11 +31,13 @@ def running_on(db: Session, engine: str) -> str | None:
     return db.scalar(query.limit(1))
 
 
-def newest_model(db: Session) -> FederatedExperiment | None:
-    """The experiment that was finished last and has a model."""
+def newest_model(db: Session, *, sha256: str | None = None) -> FederatedExperiment | None:
+    """The experiment that was finished last and has a model, or the one of this hash."""
     query = select(FederatedExperiment).where(
         FederatedExperiment.state == CLOSED, FederatedExperiment.model_sha256.is_not(None)
     )
+    if sha256 is not None:
+        query = query.where(FederatedExperiment.model_sha256 == sha256)
     newest = FederatedExperiment.finished_at.desc(), FederatedExperiment.id.desc()
     return db.scalar(query.order_by(*newest).limit(1))
 

@@ -8,7 +8,7 @@ from datetime import datetime
 from http import HTTPStatus
 from typing import Any
 
-from sqlalchemy import update
+from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
 from backend.adapters.artifacts.files import ArtifactFiles
@@ -18,17 +18,23 @@ from backend.features.federated.models import FederatedExperiment
 from backend.features.federated.problems import ExperimentNotFound
 from backend.features.federated.terms import Terms
 from backend.features.forecasts.models import ModelVersion
+from backend.features.forecasts.queries import champion
 from backend.federation.demand import FEATURES
 from backend.federation.weights import Weights, content_hash, to_npz
-from backend.problems import Problem
+from backend.problems import NotFound, Problem
 
 KIND = "federated_demand"
+UNREGISTERED = "unregistered"
 REASONS = {
     True: "it explains more than usual days do",
     False: "it does not explain more than usual days do",
     None: "nobody has said how it does on a holdout",
 }
 NPZ_FILE, ONNX_FILE = "weights.npz.base64", "model.onnx.base64"
+
+
+class FederatedModelNotFound(NotFound):
+    """No experiment ended with a model of this hash."""
 
 
 class NoModelYet(Problem):
@@ -46,6 +52,8 @@ class Artefact:
     Attributes:
         sha256: Content hash of the weights, which was registered.
         etag: SHA-256 of these very bytes.
+        status: Its place in the registry; `unregistered` while its experiment is under way, and
+            after one that failed.
     """
 
     data: bytes
@@ -53,29 +61,61 @@ class Artefact:
     etag: str
     experiment_id: str
     family: str
+    status: str
 
 
-def artefact(db: Session, *, experiment_id: str | None, form: str) -> Artefact:
-    """The newest model, or an experiment's.
+def artefact(
+    db: Session, *, experiment_id: str | None = None, sha256: str | None = None, form: str
+) -> Artefact:
+    """The model in service, an experiment's, or the one of a content hash.
+
+    While none is in service, it is the newest challenger.
 
     Raises:
         ExperimentNotFound: If there is no such experiment.
-        NoModelYet: If it has no model.
+        FederatedModelNotFound: If nothing has this hash.
+        NoModelYet: If there is no model.
         WeightsAltered: If the stored weights are not the registered ones.
     """
-    if experiment_id is None:
-        found = queries.newest_model(db)
-    else:
-        found = db.get(FederatedExperiment, experiment_id)
-        if found is None:
-            raise ExperimentNotFound
+    found = _asked_for(db, experiment_id, sha256)
     if found is None or found.model_sha256 is None:
         raise NoModelYet
     terms = Terms.of(found)
     weights = storing.get(db, found.model_sha256, terms.shapes)
     data = to_npz(weights) if form == "npz" else to_onnx(terms.family, weights)
     digest = hashlib.sha256(data).hexdigest()
-    return Artefact(data, found.model_sha256, digest, found.id, terms.family)
+    status = _status_of(db, found)
+    return Artefact(data, found.model_sha256, digest, found.id, terms.family, status)
+
+
+def _asked_for(
+    db: Session, experiment_id: str | None, sha256: str | None
+) -> FederatedExperiment | None:
+    if experiment_id is not None:
+        found = db.get(FederatedExperiment, experiment_id)
+        if found is None:
+            raise ExperimentNotFound
+    elif sha256 is not None:
+        found = queries.newest_model(db, sha256=sha256)
+    else:
+        return _in_service(db) or queries.newest_model(db)
+    if sha256 is not None and (found is None or found.model_sha256 != sha256):
+        raise FederatedModelNotFound
+    return found
+
+
+def _in_service(db: Session) -> FederatedExperiment | None:
+    """The experiment whose model is the champion."""
+    served = champion(db, KIND)
+    if served is None:
+        return None
+    query = select(FederatedExperiment).where(FederatedExperiment.model_id == served.id)
+    return db.scalar(query.limit(1))
+
+
+def _status_of(db: Session, experiment: FederatedExperiment) -> str:
+    version = db.get(ModelVersion, experiment.model_id) if experiment.model_id else None
+    return UNREGISTERED if version is None else version.status
 
 
 def to_onnx(family: str, weights: Weights) -> bytes:
