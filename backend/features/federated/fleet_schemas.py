@@ -104,7 +104,7 @@ class FleetPrivacyView(BaseModel):
     @computed_field  # type: ignore[prop-decorator]  # mypy knows no decorated properties
     @property
     def noise_scale(self) -> float:
-        """Standard deviation of the noise on the sum of updates, noise_multiplier times clip_norm."""
+        """Standard deviation of the noise on the sum: noise_multiplier times clip_norm."""
         return self.noise_multiplier * self.clip_norm
 
 
