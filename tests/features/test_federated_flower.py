@@ -5,7 +5,7 @@ import signal
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +18,13 @@ from backend import cli
 from backend.adapters.federation.superlink import SuperLink
 from backend.database import Database
 from backend.features.credentials.holder import DEMO_HOLDER
+from backend.features.credentials.issuing_models import IssuedCredential
 from backend.features.federated import enrolling, flower, queries
 from backend.features.federated.models import (
     COLLECTING,
     FLOWER,
     FederatedExperiment,
+    FederatedParticipant,
     FederatedRound,
 )
 from backend.features.federated.problems import ExperimentFailed
@@ -45,6 +47,7 @@ from tests.features.federated_sites import ROUNDS, add_sites, experiment, train
 from tests.tables import rows_of
 
 SITES, JOB_S = 3, 170
+NOW = datetime(2026, 5, 4, 12, tzinfo=UTC)
 PARTICIPANTS = "/federated/participants"
 ZONE = "Europe/Helsinki"
 TERMS = {"num_rounds": 1, "min_available_clients": SITES}
@@ -276,6 +279,56 @@ def test_a_sites_node_is_withdrawn_without_its_gateway(house: House) -> None:
 
     assert (left.engine, left.state) == (FLOWER, "left")
     assert states == {"edge": "active", FLOWER: "left"}
+
+
+@pytest.mark.parametrize(
+    ("assurance", "credentials", "is_asked"),
+    [
+        ("verified", [], True),  # another issuer's: nothing is known of it here
+        ("verified", [{}], True),
+        ("verified", [{"revoked_at": NOW}], False),
+        ("verified", [{"suspended_at": NOW}], False),
+        ("verified", [{"valid_until": NOW}], False),
+        ("verified", [{"revoked_at": NOW}, {}], True),
+        ("verified", [{"revoked_at": NOW}, {"site_id": "site_b"}], False),
+        ("verified", [{"revoked_at": NOW, "credential_type": "OperatorCredential"}], True),
+        ("registered", [{"revoked_at": NOW}], True),
+    ],
+)
+def test_a_node_is_asked_as_long_as_the_credential_of_its_site_is_in_force(
+    house: House, assurance: str, credentials: list[dict[str, Any]], is_asked: bool
+) -> None:
+    with house.parts.database.transaction() as db:
+        flower.enrol(db, "site_a", "did:key:zA", now=NOW)
+        db.get_one(FederatedParticipant, ("site_a", FLOWER)).assurance = assurance
+        for number, changes in enumerate(credentials):
+            db.add(credential(number, **changes))
+
+    with house.parts.database.reading() as db:
+        names = enrolling.entitled_names(db, FLOWER, now=NOW)
+
+    assert names == (["site_a"] if is_asked else [])
+
+
+def credential(number: int, **changes: Any) -> IssuedCredential:
+    """A credential of this service for a site's participant, in force now."""
+    usual: dict[str, Any] = {
+        "credential_type": "FederatedParticipantCredential",
+        "subject_did": "did:key:zA",
+        "site_id": "site_a",
+        "valid_until": NOW + timedelta(days=1),
+    }
+    return IssuedCredential(
+        id=f"urn:uuid:{number}",
+        issuer_did="did:x:issuer",
+        issued_by="did:x:operator",
+        issued_at=NOW,
+        valid_from=NOW,
+        credential_hash=f"{number:064}",
+        commitment=f"{number:064}",
+        is_demo=False,
+        **{**usual, **changes},
+    )
 
 
 @needs_superlink

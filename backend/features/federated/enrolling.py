@@ -3,7 +3,7 @@
 from datetime import datetime
 from http import HTTPStatus
 
-from sqlalchemy import select
+from sqlalchemy import case, func, select
 from sqlalchemy.orm import Session
 
 from backend.adapters.verifier.dids import DidRefused, resolve_offline
@@ -11,6 +11,8 @@ from backend.adapters.verifier.interface import VerificationMethod
 from backend.features.credentials.audit import note
 from backend.features.credentials.dids import PREFIX, methods_at
 from backend.features.credentials.holder import Holder
+from backend.features.credentials.issuing_models import IssuedCredential
+from backend.features.federated import queries
 from backend.features.federated.models import EDGE, FederatedParticipant
 from backend.features.federated.queries import ACTIVE
 from backend.features.federated.schemas import ParticipantNew
@@ -18,7 +20,8 @@ from backend.features.federated.standings import FAILURES, SUSPENDED
 from backend.federation.reputation import SUSPENDED_AFTER
 from backend.problems import NotFound, Problem
 
-LEFT, REGISTERED = "left", "registered"
+LEFT, REGISTERED, VERIFIED = "left", "registered", "verified"
+CREDENTIAL = "FederatedParticipantCredential"
 
 
 class NotItsSite(Problem):
@@ -156,6 +159,27 @@ def asked_for(db: Session, holder: Holder) -> list[str]:
         for one in of_did(db, holder.did, EDGE)
         if one.state == ACTIVE and (is_simulated or one.site_id in holder.training_sites)
     ]
+
+
+def entitled_names(db: Session, engine: str, *, now: datetime) -> list[str]:
+    """Who of an engine may be asked: active, and its credential, if issued here, still in force."""
+    ended = _ended(db, now)
+    return [
+        one.site_id
+        for one in queries.participants(db, engine)
+        if one.state == ACTIVE
+        and not (one.assurance == VERIFIED and (one.did, one.site_id) in ended)
+    ]
+
+
+def _ended(db: Session, now: datetime) -> set[tuple[str, str]]:
+    """DIDs and the sites for which they had credentials of this service, none of them in force."""
+    row = IssuedCredential
+    is_untouched = row.revoked_at.is_(None) & row.suspended_at.is_(None)
+    in_force = case((is_untouched & (row.valid_from <= now) & (row.valid_until > now), 1), else_=0)
+    query = select(row.subject_did, row.site_id).where(row.credential_type == CREDENTIAL)
+    ended = query.group_by(row.subject_did, row.site_id).having(func.max(in_force) == 0)
+    return {(str(did), str(site_id)) for did, site_id in db.execute(ended)}
 
 
 def of_did(db: Session, did: str, engine: str) -> list[FederatedParticipant]:

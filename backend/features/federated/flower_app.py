@@ -12,9 +12,9 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from backend.adapters.artifacts.files import ArtifactFiles
 from backend.adapters.federation.exchange import Exchange
-from backend.clock import SystemClock
+from backend.clock import Clock, SystemClock
 from backend.database import Database
-from backend.features.federated import finishing, queries
+from backend.features.federated import enrolling, finishing
 from backend.features.federated.conductor import Chair, conduct
 from backend.features.federated.lease import LeaseLost
 from backend.features.federated.models import FLOWER
@@ -29,16 +29,17 @@ EXPERIMENT = "experiment-id"
 class Enrolled:
     """An exchange of which only those are asked who are enrolled here, too.
 
-    A SuperLink may serve others, and a site can be barred here while its node is still let in.
+    A SuperLink may serve others, and a site can be barred here, or its credential taken back, while
+    its node is still let in.
     """
 
-    def __init__(self, exchange: Exchange, database: Database) -> None:
-        self._exchange, self._database = exchange, database
+    def __init__(self, exchange: Exchange, database: Database, clock: Clock) -> None:
+        self._exchange, self._database, self._clock = exchange, database, clock
 
     def participants(self) -> Sequence[str]:
         """Who is connected and enrolled, in order of their names."""
         with self._database.reading() as db:
-            enrolled = set(queries.active_names(db, FLOWER))
+            enrolled = set(enrolling.entitled_names(db, FLOWER, now=self._clock.now()))
         return [name for name in self._exchange.participants() if name in enrolled]
 
     def ask(self, tasks: Sequence[Task], *, timeout_s: float) -> list[Answer]:
@@ -58,7 +59,7 @@ def conduct_run(exchange: Exchange, settings: Mapping[str, str]) -> None:
     """Conduct the experiment that a run's settings name; one that cannot go on is ended."""
     own, clock, experiment_id = read_settings(), SystemClock(), settings[EXPERIMENT]
     with closing(Database(own.database_url)) as database:
-        files, asked = ArtifactFiles(own.artifacts_dir), Enrolled(exchange, database)
+        files, asked = ArtifactFiles(own.artifacts_dir), Enrolled(exchange, database, clock)
         checked = Checked(asked, database, engine=FLOWER, clock=clock)
         try:
             conduct(Chair(database, checked, clock, _unseen, files), experiment_id)

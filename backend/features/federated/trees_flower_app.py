@@ -47,7 +47,7 @@ def conduct_run(exchange: Exchange, settings: Mapping[str, str]) -> None:
     """Conduct the run of trees that the settings tell of; a refusal is noted in the audit trail."""
     own, clock = read_settings(), SystemClock()
     with closing(Database(own.database_url)) as database:
-        enrolled = Enrolled(exchange, database)
+        enrolled = Enrolled(exchange, database, clock)
         checked = Checked(enrolled, database, engine=FLOWER, clock=clock)
         files = ArtifactFiles(own.artifacts_dir)
         asked = TreesRunNew.model_validate_json(settings[TERMS])
