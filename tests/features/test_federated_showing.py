@@ -143,9 +143,10 @@ def test_the_picture_of_a_private_experiment_says_what_it_spent_and_what_nobody_
     picture = (tmp_path / "x.svg").read_text()
     for text in (
         "largest epsilon, at noise scale 2",
+        "no site said its figures",
         "no site said its errors",
         "nothing in a block yet",
-        "€ per site and day at 0.05 €/kWh",
+        "usual days at 0.05 €/kWh",
         "kB moved",
         "memory, MB",
     ):

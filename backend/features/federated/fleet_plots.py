@@ -53,4 +53,4 @@ def _title(result: FleetRunResult) -> str:
     if private is None or private.epsilon is None:
         return shown
     spent = f"epsilon {private.epsilon:.2f} per {private.privacy_unit}"
-    return f"{shown}, {spent}, noise scale {private.noise_scale:g}"
+    return f"{shown}\n{spent}, noise scale {private.noise_scale:g}"
