@@ -1,4 +1,4 @@
-"""Five sites and five validated rounds on the embedded engine; prints seconds and memory as JSON.
+"""Five sites that sign, five validated rounds, embedded engine; prints seconds and memory as JSON.
 
 A process of its own, so that memory is that of the rounds. What importing Flower takes is measured
 apart.
@@ -14,11 +14,13 @@ from pathlib import Path
 import numpy as np
 import psutil
 import structlog
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from backend.federation.aggregation import aggregate, candidates_of
 from backend.federation.demand import Examples, hourly_examples
 from backend.federation.networks import initial_weights
+from backend.federation.signing import Signer
 from backend.federation.tasks import ScoreAnswer, ScoreTask, TrainAnswer, TrainSettings, TrainTask
 from backend.federation.weights import Weights, content_hash
 
@@ -43,13 +45,14 @@ def memory_mb() -> float:
 def main() -> None:
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(40))
     sites = {f"site_{number}": examples(number) for number in range(SITES)}
+    signers = {name: Signer(Ed25519PrivateKey.generate()) for name in sites}
     bare = memory_mb()
     from backend.adapters.federation import client_app, thread_grid  # noqa: F401, PLC0415
     from backend.adapters.federation.embedded import EmbeddedExchange  # noqa: PLC0415
 
     imported = memory_mb()
     began = time.perf_counter()
-    exchange = EmbeddedExchange(sites)
+    exchange = EmbeddedExchange(sites, signers=signers)
     weights: Weights = initial_weights(FAMILY, SEED)
     settings = TrainSettings(seed=SEED)
     for number in range(1, ROUNDS + 1):
