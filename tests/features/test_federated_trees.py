@@ -12,6 +12,7 @@ import pytest
 from sqlalchemy import delete, select
 
 from backend.features.credentials.models import FleetVehicle
+from backend.features.federated.models import EMBEDDED, FederatedParticipant
 from backend.features.federated.trees_grouping import grouping_of
 from backend.features.federated.trees_rows import FEATURES
 from backend.features.forecasts.models import ModelVersion
@@ -138,6 +139,19 @@ def test_the_same_terms_give_the_same_trees_and_another_seed_gives_others(demo: 
     hashes = [run(demo, {**ENERGY, "seed": seed})["model_sha256"] for seed in (1, 1, 2)]
 
     assert hashes[0] == hashes[1] != hashes[2]
+
+
+def test_who_signs_with_another_key_than_the_enrolled_one_is_left_out(demo: House) -> None:
+    names = [one["participant"] for one in run(demo, ENERGY)["participants"]]
+    with demo.parts.database.transaction() as db:
+        db.get_one(FederatedParticipant, (names[0], EMBEDDED)).did = "did:key:z6MkAnother"
+
+    result = run(demo, ENERGY)
+
+    assert [one["participant"] for one in result["participants"]] == names[1:]
+    assert {"participant": names[0], "reason": "stranger"} in result["left_out"]
+    for one in result["rounds"]:
+        assert [verdict["participant"] for verdict in one["verdicts"]] == names[1:]
 
 
 def test_nothing_that_is_told_names_a_vehicle_or_a_person(demo: House) -> None:

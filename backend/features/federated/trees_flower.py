@@ -10,7 +10,7 @@ from backend.adapters.federation.superlink import SuperLink, SuperLinkUnavailabl
 from backend.components import Parts, open_superlink
 from backend.database import new_id
 from backend.features.credentials.models import AuditEvent
-from backend.features.federated import flower, queries, trees_registry
+from backend.features.federated import enrolling, flower, trees_registry
 from backend.features.federated.models import FLOWER
 from backend.features.federated.problems import EngineAway
 from backend.features.federated.trees_finishing import TreesRunLost
@@ -36,7 +36,7 @@ def require_nodes(parts: Parts) -> None:
     if not flower.is_set_up(parts):
         raise EngineAway
     with parts.database.reading() as db:
-        there = len(queries.active_names(db, FLOWER))
+        there = len(enrolling.entitled_names(db, FLOWER, now=parts.clock.now()))
     if there < FEWEST:
         raise TooFewForTrees(f"{there} sites with nodes are enrolled; {FEWEST} are needed.")
 

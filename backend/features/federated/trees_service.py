@@ -85,6 +85,7 @@ def train_trees(
             report=report,
         )
     require_trees(done)
+    known = _heard(known, done.missing)
     report(0.85, "comparing with trees grown alone and in one place")
     compared = parts.compute.run(
         compare, COMPARING_TIMEOUT_S, done.model, known.sites, settings, asked.target, asked.rounds
@@ -154,6 +155,13 @@ def _gathered(
     left_out = (TreesLeftOut(participant=name, reason=reasons[name]) for name in sorted(reasons))
     vehicles = {name: len(fleets[name].traces) for name in sites}
     return Gathered(sites, vehicles, tuple(left_out))
+
+
+def _heard(known: Gathered, missing: Mapping[str, str]) -> Gathered:
+    """Without those who never answered, or whose answers nobody could believe."""
+    silent = (TreesLeftOut(participant=name, reason=missing[name]) for name in sorted(missing))
+    sites = {name: one for name, one in known.sites.items() if name not in missing}
+    return Gathered(sites, known.vehicles, (*known.left_out, *silent))
 
 
 def _outcome(known: Gathered, compared: Compared, grouping: Grouping) -> Outcome:
