@@ -71,7 +71,7 @@ GET    /federated/trees/runs/.*                     oap
 GET    /federated/rounds/.*/task                    p
 POST   /federated/participants/.*/reinstate         o
 DELETE /federated/participants/.*                   op
-POST   /federated/(participants|rounds/.*/(updates|scores|judgement))   p
+POST   /federated/(participants|rounds/.*/(updates|scores|judgement|letters))   p
 POST   /federated/rounds                            o
 DELETE /federated/experiments/.*                    o
 GET    /federated/newcomer                          oa
@@ -180,7 +180,7 @@ ASKING = (
     "/federated/fleet/decide",
     "/federated/participants/.*",  # itself, out of it
     # Theirs to send; rounds judge it.
-    "/federated/(participants|rounds/.*/(updates|scores|judgement))",
+    "/federated/(participants|rounds/.*/(updates|scores|judgement|letters))",
 )
 
 

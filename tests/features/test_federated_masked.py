@@ -269,7 +269,7 @@ def test_a_round_that_draws_too_few_for_cells_fails(house: House) -> None:
     [
         {"mode": "secure", "strategy": "krum"},
         {"mode": "cells", "privacy": {}},
-        {"mode": "secure", "engine": "edge"},
+        {"mode": "secure", "engine": "edge", "privacy": {}},
     ],
 )
 def test_what_masked_rounds_cannot_do_is_refused(house: House, terms: dict[str, Any]) -> None:

@@ -11,10 +11,18 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from backend.database import Database
-from backend.features.federated import queries, storing
+from backend.features.federated import letters, queries, storing
 from backend.features.federated.models import RUNNING, FederatedExperiment, FederatedRound
 from backend.federation.networks import shapes
-from backend.federation.tasks import Answer, ScoreAnswer, ScoreTask, Task, TrainAnswer, TrainTask
+from backend.federation.tasks import (
+    Answer,
+    MaskTask,
+    ScoreAnswer,
+    ScoreTask,
+    Task,
+    TrainAnswer,
+    TrainTask,
+)
 
 POLL_S = 0.1
 LATE = "no answer in time"
@@ -81,12 +89,7 @@ class DatabaseExchange:
             current = _round_of(db, tasks[0])
             if current is None:
                 return _judged(db, tasks[0]) or {}
-            if isinstance(tasks[0], TrainTask):
-                answers = _updates(db, current.id, tasks[0].family)
-            elif isinstance(tasks[0], ScoreTask):
-                answers = _scores(db, current.id)
-            else:  # masked sums need more letters than a gateway's round has
-                answers = []
+            answers = _answers(db, current.id, tasks[0])
         return {one.participant: one for one in answers if one.participant in names}
 
 
@@ -109,6 +112,17 @@ def _judged(db: Session, task: Task) -> dict[str, Answer] | None:
         name: TrainAnswer(name, {}, 1, {named.get(what, what): one[what] for what in one})
         for name, one in said.items()
     }
+
+
+def _answers(db: Session, round_id: str, task: Task) -> Sequence[Answer]:
+    """What has come of the kind that answers a task."""
+    if isinstance(task, TrainTask):
+        return _updates(db, round_id, task.family)
+    if isinstance(task, ScoreTask):
+        return _scores(db, round_id)
+    if isinstance(task, MaskTask):
+        return letters.said_in(db, round_id, task.stage)
+    return ()
 
 
 def _updates(db: Session, round_id: str, family: str) -> list[Answer]:

@@ -7,20 +7,30 @@ written down, what each of them sent nobody knows.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
+from sqlalchemy.orm import Session
+
 from backend.adapters.federation.exchange import Exchange
-from backend.features.federated import arrows, queries, standings
+from backend.features.federated import arrows, asking, letters, standings
 from backend.features.federated.arrows import Ledge
 from backend.features.federated.models import FederatedRound
 from backend.features.federated.terms import Terms
 from backend.federation.cells import TooFewForCells, cells_of, means_of
-from backend.federation.secure import WHOLE, GroupSum, Letters, SecureSums, fault_of_mean
+from backend.federation.secure import (
+    STAGES,
+    WHOLE,
+    GroupSum,
+    Letters,
+    SecureSums,
+    fault_of_mean,
+)
 from backend.federation.tasks import MaskAnswer, MaskTask, ScoreAnswer, TrainAnswer, TrainTask
 
 SECURE, CELLS = "secure", "cells"
 MODES = (SECURE, CELLS)
-GROUPS, LETTER_BYTES = "groups", "letter_bytes"
+GROUPS, LETTERS, LETTER_BYTES, REASON = "groups", "letters", "letter_bytes", "reason"
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,32 +63,51 @@ class Collecting:
 
 def collect(how: Collecting, current: FederatedRound, tasks: Sequence[TrainTask]) -> Collected:
     """Go through the stages that are left and store the means; nothing else is ever held."""
-    terms = how.at.terms
-    with how.at.database.reading() as db:
-        if queries.updates_of(db, current.id):  # a conductor that was killed had them already
-            return Collected(members(current))
+    known = current.protocol or {}
+    if GROUPS in known:  # a conductor that was killed had made the sums already
+        return Collected(members(current), known.get(REASON, ""))
     try:
-        groups = groups_of(terms, current, tasks)
+        sums = sums_of(how.at.terms, current, tasks)
     except TooFewForCells as few:
         return Collected(0, str(few))
-    kept = dict(current.protocol or {})
-    sums = SecureSums(groups, terms.shapes, letters=kept.get("letters"))
     while sums.stage is not None:
         sums.step(lambda steps: _asked(how, steps))
-        kept["letters"] = sums.letters
-        _keep(how.at, current.id, kept)
+        _keep(how.at, current.id, sums.letters)
         how.passed("masked")
-    found = sums.sums()
-    outcome = {GROUPS: _outcomes(found), LETTER_BYTES: _letter_bytes(sums.letters)}
-    try:
-        means = _means(terms, found)
-    except TooFewForCells as few:
-        _settle(how.at, current.id, (), {**kept, **outcome})
-        return Collected(_received(found), str(few))
-    # Letters are of use until the sums are made, and large.
-    _settle(how.at, current.id, means, outcome)
+    made = _made(how.at, current.id, sums)
     how.passed("stored")
-    return Collected(_received(found))
+    return made
+
+
+def task_of(
+    db: Session, terms: Terms, current: FederatedRound, name: str, *, now: datetime
+) -> MaskTask | None:
+    """The next step of a participant in the sums that are under way; None if it has none."""
+    if GROUPS in (current.protocol or {}):
+        return None
+    tasks = asking.train_tasks(db, terms, current, now=now)
+    try:
+        sums = sums_of(terms, current, tasks)
+    except TooFewForCells:  # the conductor says so when it comes to them
+        return None
+    return next((one for one in sums.tasks() if one.participant == name), None)
+
+
+def sums_of(terms: Terms, current: FederatedRound, tasks: Sequence[TrainTask]) -> SecureSums:
+    """The sums of a round as far as its kept letters go.
+
+    Raises:
+        TooFewForCells: If there are too few for cells.
+    """
+    groups = groups_of(terms, current, tasks)
+    return SecureSums(groups, terms.shapes, letters=(current.protocol or {}).get(LETTERS))
+
+
+def forget(db: Session, current: FederatedRound) -> None:
+    """Erase what was said for sums that nobody will make."""
+    kept = current.protocol or {}
+    current.protocol = {name: one for name, one in kept.items() if name != LETTERS}
+    letters.erase(db, current.id)
 
 
 def groups_of(
@@ -135,16 +164,16 @@ def letter_bytes(current: FederatedRound) -> int:
     return int((current.protocol or {}).get(LETTER_BYTES, 0))
 
 
-def _letter_bytes(letters: Letters) -> int:
+def _letter_bytes(said: Letters) -> int:
     """What participants said, in bytes."""
-    said = [
-        one for groups in letters.values() for group in groups.values() for one in group.values()
-    ]
-    return sum(len(one) // 2 for one in said)
+    every = [one for groups in said.values() for group in groups.values() for one in group.values()]
+    return sum(len(one) // 2 for one in every)
 
 
 def _asked(how: Collecting, steps: Sequence[MaskTask]) -> list[MaskAnswer]:
-    said = how.exchange.ask(steps, timeout_s=how.left_s())
+    """Ask for a stage; the time that is left is for all stages that are left, in equal parts."""
+    stages = len(STAGES) - STAGES.index(steps[0].stage)
+    said = how.exchange.ask(steps, timeout_s=how.left_s() / stages)
     return [one for one in said if isinstance(one, MaskAnswer)]
 
 
@@ -168,20 +197,26 @@ def _outcomes(found: Mapping[str, GroupSum]) -> dict[str, Any]:
     }
 
 
-def _settle(
-    at: Ledge, round_id: str, means: Sequence[TrainAnswer], protocol: Mapping[str, Any]
-) -> None:
-    """Keep the means and who is in them; that these have sent something is counted once."""
+def _made(at: Ledge, round_id: str, sums: SecureSums) -> Collected:
+    """Make the sums and keep what came of them in the place of the letters, which are large."""
+    found, means, reason = sums.sums(), [], ""
+    try:
+        means = _means(at.terms, found)
+    except TooFewForCells as few:
+        reason = str(few)
+    size = _letter_bytes(sums.letters)
     with at.step() as (db, now):
         row = db.get_one(FederatedRound, round_id)
-        is_new = not members_of(row)
-        row.protocol = dict(protocol)
+        row.protocol = {GROUPS: _outcomes(found), LETTER_BYTES: size, REASON: reason}
         for mean in means:
             arrows.keep_update(db, at.terms, round_id, mean, now=now)
-        for name in members_of(row) if is_new else ():
+        for name in members_of(row):  # each of them has sent something that no epsilon bounds
             standings.spend(db, at.terms, name, num_examples=0)
+    return Collected(_received(found), reason)
 
 
-def _keep(at: Ledge, round_id: str, protocol: Mapping[str, Any]) -> None:
+def _keep(at: Ledge, round_id: str, said: Letters) -> None:
+    """Keep what was said until now; what gateways sent is in it."""
     with at.step() as (db, _):
-        db.get_one(FederatedRound, round_id).protocol = dict(protocol)
+        db.get_one(FederatedRound, round_id).protocol = {LETTERS: said}
+        letters.erase(db, round_id)

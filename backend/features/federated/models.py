@@ -129,6 +129,22 @@ class FederatedValidation(Base):
     received_at: Mapped[datetime]
 
 
+class FederatedLetter(Base):
+    """What a gateway says in the stage of a masked sum that is under way."""
+
+    __tablename__ = "federated_letters"
+
+    round_id: Mapped[str] = mapped_column(
+        ForeignKey("federated_rounds.id", ondelete="CASCADE"), primary_key=True
+    )
+    stage: Mapped[str] = mapped_column(String(8), primary_key=True)
+    participant: Mapped[str] = mapped_column(String(64), primary_key=True)
+    group: Mapped[str] = mapped_column(String(12))
+    letter: Mapped[bytes] = mapped_column(LargeBinary)
+    statement: Mapped[str] = mapped_column(Text)
+    received_at: Mapped[datetime]
+
+
 class FederatedRefusal(Base):
     """How often something was refused in a round, by reason."""
 

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 from anyio import to_thread
 from fastapi import APIRouter, Depends, Header, Path, Query, Request, Response
 
-from backend.components import CurrentParts, Db, ReadDb
+from backend.components import CurrentParts, Db, Parts, ReadDb
 from backend.features.credentials.holder import CurrentHolder, NotAllowed, NotAuthenticated, allow
 from backend.features.federated import enrolling, queries, tasking, updating
 from backend.features.federated.enrolling import (
@@ -29,8 +29,9 @@ from backend.features.federated.schemas import (
     ScoresNew,
     TaskView,
 )
-from backend.features.federated.updating import Letter
+from backend.features.federated.updating import Envelope
 from backend.federation.statements import MAX_CHARACTERS
+from backend.federation.tasks import Stage
 from backend.idempotency import IdempotencyKeyReused, Route
 from backend.problems import described
 from backend.units import PRINTABLE
@@ -51,7 +52,7 @@ SignedStatement = Annotated[
         description="Compact JWS by the participant's key: round, parent, content hash, examples",
     ),
 ]
-NPZ_BODY = {
+BYTES_BODY = {
     "requestBody": {
         "required": True,
         "content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}},
@@ -159,6 +160,16 @@ def get_task(
 async def _npz(round_id: RoundId, request: Request, parts: CurrentParts) -> bytes:
     """The body, as far as an update of this round can be long."""
     most = await to_thread.run_sync(updating.most_bytes, parts.database, round_id)
+    return await _body(request, parts, round_id, most)
+
+
+async def _letter(round_id: RoundId, request: Request, parts: CurrentParts) -> bytes:
+    """The body, as far as a letter of this round can be long."""
+    most = await to_thread.run_sync(updating.most_letter_bytes, parts.database, round_id)
+    return await _body(request, parts, round_id, most)
+
+
+async def _body(request: Request, parts: Parts, round_id: str, most: int) -> bytes:
     body = bytearray()
     async for chunk in request.stream():
         body += chunk
@@ -174,7 +185,7 @@ async def _npz(round_id: RoundId, request: Request, parts: CurrentParts) -> byte
     responses=described(
         *REFUSED, RoundNotFound, UpdateTooLarge, UpdateNotFinite, CountImpossible, *REFUSALS
     ),
-    openapi_extra=NPZ_BODY,
+    openapi_extra=BYTES_BODY,
 )
 def send_update(
     round_id: RoundId,
@@ -184,7 +195,26 @@ def send_update(
     parts: CurrentParts,
 ) -> Received:
     """Take the change of the weights as npz, signed; it is stored before this answers."""
-    return updating.receive_update(parts, round_id, body, Letter(statement, holder))
+    return updating.receive_update(parts, round_id, body, Envelope(statement, holder))
+
+
+@router.post(
+    "/federated/rounds/{round_id}/letters",
+    summary="Send a letter of a masked sum",
+    dependencies=[TRAINING],
+    responses=described(*REFUSED, RoundNotFound, UpdateTooLarge, *REFUSALS),
+    openapi_extra=BYTES_BODY,
+)
+def send_letter(
+    round_id: RoundId,
+    stage: Annotated[Stage, Query(description="Which letter it is, as the task named it")],
+    statement: SignedStatement,
+    body: Annotated[bytes, Depends(_letter)],
+    holder: CurrentHolder,
+    parts: CurrentParts,
+) -> Received:
+    """Take what a gateway says in a stage of a masked sum, signed, and store it."""
+    return updating.receive_letter(parts, round_id, stage, body, Envelope(statement, holder))
 
 
 @router.post(
@@ -201,7 +231,7 @@ def send_scores(
     parts: CurrentParts,
 ) -> Received:
     """Take what a member of the committee says of the candidates, signed."""
-    return updating.receive_scores(parts, round_id, scores, Letter(statement, holder))
+    return updating.receive_scores(parts, round_id, scores, Envelope(statement, holder))
 
 
 @router.post(
@@ -218,4 +248,4 @@ def send_judgement(
     parts: CurrentParts,
 ) -> Received:
     """Take how the model that an experiment ends with does on a site's own holdout, signed."""
-    return updating.receive_judgement(parts, round_id, judgement, Letter(statement, holder))
+    return updating.receive_judgement(parts, round_id, judgement, Envelope(statement, holder))

@@ -53,10 +53,10 @@ class NotWhatWasSigned(UpdateRefused):
 
 
 class UpdateTooLarge(UpdateRefused):
-    """The body is larger than any update of this model."""
+    """The body is larger than any update or letter of this round."""
 
     status = HTTPStatus.REQUEST_ENTITY_TOO_LARGE
-    fix = "Send the update of the model that the task names, uncompressed."
+    fix = "Send what the task asks for, uncompressed."
 
 
 class PrivacyBudgetSpent(UpdateRefused):

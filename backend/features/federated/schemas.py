@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from backend.features.federated.terms import IMBALANCE_EUR_PER_KWH
+from backend.federation.tasks import Stage
 from backend.paging import Body
 from backend.units import PRINTABLE, WHOLE, UtcDatetime
 
@@ -254,7 +255,7 @@ class ParticipantsView(BaseModel):
 class TaskView(BaseModel):
     """What a participant is asked to do now."""
 
-    kind: Literal["train", "score", "judge"]
+    kind: Literal["train", "score", "judge", "mask"]
     round_id: str
     experiment_id: str
     round_number: int
@@ -264,6 +265,10 @@ class TaskView(BaseModel):
     weights: str = Field(description="npz, base64")
     settings: dict[str, Any] | None = Field(description="How to train")
     candidates: dict[str, str] = Field(description="Updates to score: npz, base64, by hash")
+    stage: Stage | None = Field(description="Of a masked sum: which letter is asked for")
+    group: str | None = Field(description="Whose sum it is: `all`, or a cell's name")
+    clip_norm: float | None = Field(description="Longest update that may go into the sum")
+    letters: dict[str, str] = Field(description="What the others said so far: base64, by kind")
     deadline_at: UtcDatetime | None
     asked_at: UtcDatetime = Field(description="The service's time, by which statements expire")
 

@@ -59,7 +59,7 @@ def start(db: Session, parts: Parts, new: RoundsNew, *, holder: Holder) -> str:
         ExperimentKnown: If the name is taken.
     """
     engine, now = _engine(parts, new), parts.clock.now()
-    _require_mode(new, engine)
+    _require_mode(new)
     _lock(db)
     _require_participants(db, new, engine)
     busy = queries.running_on(db, engine)
@@ -112,11 +112,9 @@ def _engine(parts: Parts, new: RoundsNew) -> str:
     return engine
 
 
-def _require_mode(new: RoundsNew, engine: str) -> None:
+def _require_mode(new: RoundsNew) -> None:
     if new.mode not in masked.MODES:
         return
-    if engine == EDGE:
-        raise ModeNotSupported(f"Mode {new.mode} is not there for engine {engine}.")
     if new.strategy != VALIDATED:
         raise ModeNotSupported(f"Mode {new.mode} has a strategy of its own; leave strategy out.")
     if new.privacy is not None:  # a budget is kept by examples, which a masked update does not tell

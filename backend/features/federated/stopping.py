@@ -7,7 +7,7 @@ from sqlalchemy.orm import Session
 from backend.adapters.events.outbox import record
 from backend.features.credentials.audit import note
 from backend.features.credentials.holder import Holder
-from backend.features.federated import queries
+from backend.features.federated import masked, queries
 from backend.features.federated.models import CLOSED, FAILED, RUNNING, FederatedExperiment
 from backend.features.federated.problems import ExperimentNotFound
 
@@ -30,6 +30,7 @@ def stop(db: Session, experiment_id: str, *, holder: Holder, now: datetime) -> F
     for current in queries.rounds_of(db, row.id):
         if current.state not in (CLOSED, FAILED):
             current.state, current.closed_at, current.reason = FAILED, now, STOPPED
+            masked.forget(db, current)
             facts = {"round_id": current.id, "number": current.number, "state": FAILED}
             facts |= {"experiment_id": row.id, "parent_sha256": current.parent_sha256}
             record(db, f"federated.round.{FAILED}", facts | {"reason": STOPPED}, now=now)

@@ -6,7 +6,7 @@ from datetime import datetime
 
 from sqlalchemy.orm import Session
 
-from backend.features.federated import judging, queries, storing
+from backend.features.federated import judging, letters, masked, queries, storing
 from backend.features.federated.models import (
     COLLECTING,
     EDGE,
@@ -33,6 +33,8 @@ def task_for(db: Session, round_id: str, site_id: str, *, now: datetime) -> Task
     if current is None:
         return _judge(db, site_id, now)
     terms = Terms.of(db.get_one(FederatedExperiment, current.experiment_id))
+    if current.state == COLLECTING and terms.mode in masked.MODES:
+        return _mask(db, current, terms, site_id, now)
     if current.state == COLLECTING and site_id in current.selected:
         sent = {one.participant for one in queries.updates_of(db, current.id)}
         return None if site_id in sent else _train(db, current, terms, site_id, now)
@@ -47,6 +49,26 @@ def _train(
 ) -> TaskView:
     view = _view(db, current, terms, site_id, now)
     return view.model_copy(update={"kind": "train", "settings": asdict(terms.settings)})
+
+
+def _mask(
+    db: Session, current: FederatedRound, terms: Terms, site_id: str, now: datetime
+) -> TaskView | None:
+    """The next letter of a masked sum."""
+    said = letters.stages_of(db, current.id, site_id)
+    db.refresh(current)  # a stage may end here and take its letters along: it is not asked again
+    task = masked.task_of(db, terms, current, site_id, now=now)
+    if task is None or task.stage in said:
+        return None
+    changes = {
+        "kind": "mask",
+        "settings": asdict(task.train.settings),
+        "stage": task.stage,
+        "group": task.group,
+        "clip_norm": task.clip_norm,
+        "letters": {name: _coded(one) for name, one in task.letters.items()},
+    }
+    return _view(db, current, terms, site_id, now).model_copy(update=changes)
 
 
 def _score(
@@ -93,6 +115,10 @@ def _view(
             "weights": _coded(storing.raw(db, current.parent_sha256)),
             "settings": None,
             "candidates": {},
+            "stage": None,
+            "group": None,
+            "clip_norm": None,
+            "letters": {},
             "deadline_at": current.deadline_at,
             "asked_at": now,
         }

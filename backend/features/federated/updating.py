@@ -1,4 +1,4 @@
-"""Updates and scores from gateways: who says so, for which round, and is it what was signed.
+"""What gateways send: who says so, for which round, and is it what was signed.
 
 A refusal names its reason, is counted, and changes nothing else: the round goes on.
 """
@@ -11,7 +11,15 @@ from sqlalchemy.orm import Session
 from backend.components import Parts
 from backend.database import Database
 from backend.features.credentials.holder import Holder
-from backend.features.federated import arrows, queries, receiving, signatures, storing
+from backend.features.federated import (
+    arrows,
+    letters,
+    masked,
+    queries,
+    receiving,
+    signatures,
+    storing,
+)
 from backend.features.federated.models import (
     COLLECTING,
     EDGE,
@@ -44,19 +52,21 @@ from backend.federation.privacy import BudgetExhausted
 from backend.federation.statements import (
     LIFETIME_S,
     Statement,
+    hash_of_letter,
     hash_of_scores,
     hash_of_update,
 )
-from backend.federation.tasks import TrainAnswer
+from backend.federation.tasks import MaskAnswer, MaskTask, Stage, TrainAnswer
 from backend.federation.weights import WeightsRefused, from_npz
 
 SLACK = 4_096  # of an npz over its numbers
+MEMBER_BYTES = 512  # of a letter for each member of its group: two shares, sealed, and a name
 NOT_FINITE = "not finite"
 
 
 @dataclass(frozen=True, slots=True)
-class Letter:
-    """What was sent: the statement as it came, and who brought it."""
+class Envelope:
+    """What comes beside the content: the statement as it came, and who brought it."""
 
     statement: str
     holder: Holder
@@ -85,6 +95,17 @@ def most_bytes(database: Database, round_id: str) -> int:
         return 2 * len(storing.raw(db, current.parent_sha256)) + SLACK
 
 
+def most_letter_bytes(database: Database, round_id: str) -> int:
+    """The size that a letter of a round's sums can have at most.
+
+    Raises:
+        RoundNotFound: If there is no such round.
+    """
+    with database.reading() as db:
+        members = len(require_round(db, round_id).selected)
+    return most_bytes(database, round_id) + MEMBER_BYTES * members
+
+
 def refuse_large(parts: Parts, round_id: str, most: int) -> UpdateTooLarge:
     """Count a body that was not read to its end."""
     with parts.database.transaction() as db:
@@ -92,7 +113,7 @@ def refuse_large(parts: Parts, round_id: str, most: int) -> UpdateTooLarge:
     return UpdateTooLarge(f"{most} bytes are allowed.")
 
 
-def receive_update(parts: Parts, round_id: str, body: bytes, letter: Letter) -> Received:
+def receive_update(parts: Parts, round_id: str, body: bytes, envelope: Envelope) -> Received:
     """Check an update and keep it before it is acknowledged.
 
     Raises:
@@ -102,9 +123,11 @@ def receive_update(parts: Parts, round_id: str, body: bytes, letter: Letter) -> 
 
     def _take(db: Session, current: FederatedRound) -> Received:
         terms = Terms.of(db.get_one(FederatedExperiment, current.experiment_id))
-        said, sender = _said(db, parts, current, letter, kind="update")
+        said, sender = _said(db, parts, current, envelope, kind="update")
         _require_turn(current, sender, state=COLLECTING, drawn=current.selected)
-        answer = replace(_answer(body, said, sender, terms), signature=letter.statement)
+        if terms.mode in masked.MODES:  # beside the means it would be judged as one of them
+            raise RoundOver("The round takes letters of a masked sum.")
+        answer = replace(_answer(body, said, sender, terms), signature=envelope.statement)
         now = parts.clock.now()
         try:
             is_first = arrows.keep_update(db, terms, current.id, answer, now=now)
@@ -117,7 +140,33 @@ def receive_update(parts: Parts, round_id: str, body: bytes, letter: Letter) -> 
     return _counted(parts, round_id, _take)
 
 
-def receive_scores(parts: Parts, round_id: str, scores: ScoresNew, letter: Letter) -> Received:
+def receive_letter(
+    parts: Parts, round_id: str, stage: Stage, body: bytes, envelope: Envelope
+) -> Received:
+    """Check who sent a letter of a masked sum and keep it before it is acknowledged.
+
+    What is in it shows when the stage ends: one that is no letter counts as none.
+
+    Raises:
+        RoundNotFound: If there is no such round.
+        UpdateRefused: In one of its forms, saying what is wrong.
+    """
+
+    def _take(db: Session, current: FederatedRound) -> Received:
+        said, sender = _said(db, parts, current, envelope, kind="letter")
+        _require_turn(current, sender, state=COLLECTING, drawn=current.selected)
+        now, task = parts.clock.now(), _mask_task(db, parts, current, sender, stage)
+        answer = MaskAnswer(sender.site_id, stage, body)
+        if hash_of_letter(task.context, answer) != said.content_hash:
+            raise NotWhatWasSigned
+        if not letters.keep(db, round_id, task, body, envelope.statement, now=now):
+            raise UpdateRepeated
+        return Received(round_id=round_id, participant=sender.site_id, sha256=said.content_hash)
+
+    return _counted(parts, round_id, _take)
+
+
+def receive_scores(parts: Parts, round_id: str, scores: ScoresNew, envelope: Envelope) -> Received:
     """Check a committee member's scores and keep them before they are acknowledged.
 
     Raises:
@@ -126,14 +175,14 @@ def receive_scores(parts: Parts, round_id: str, scores: ScoresNew, letter: Lette
     """
 
     def _take(db: Session, current: FederatedRound) -> Received:
-        said, sender = _said(db, parts, current, letter, kind="scores")
+        said, sender = _said(db, parts, current, envelope, kind="scores")
         _require_turn(current, sender, state=VALIDATING, drawn=current.committee)
         if hash_of_scores(scores.gains) != said.content_hash:
             raise NotWhatWasSigned
         sent = {one.sha256 for one in queries.updates_of(db, current.id)}
         gains = {digest: gain for digest, gain in scores.gains.items() if digest in sent}
         now, name = parts.clock.now(), sender.site_id
-        if not arrows.keep_scores(db, current.id, name, gains, letter.statement, now=now):
+        if not arrows.keep_scores(db, current.id, name, gains, envelope.statement, now=now):
             raise UpdateRepeated
         return Received(round_id=round_id, participant=name, sha256=said.content_hash)
 
@@ -141,7 +190,7 @@ def receive_scores(parts: Parts, round_id: str, scores: ScoresNew, letter: Lette
 
 
 def receive_judgement(
-    parts: Parts, round_id: str, judgement: JudgementNew, letter: Letter
+    parts: Parts, round_id: str, judgement: JudgementNew, envelope: Envelope
 ) -> Received:
     """Keep how an experiment's last model does at a site.
 
@@ -153,7 +202,7 @@ def receive_judgement(
     def _take(db: Session, current: FederatedRound) -> Received:
         experiment = db.get_one(FederatedExperiment, current.experiment_id)
         parent = str(experiment.model_sha256)
-        said, sender = _said(db, parts, current, letter, kind="scores", parent=parent)
+        said, sender = _said(db, parts, current, envelope, kind="scores", parent=parent)
         judged = queries.judged_in(current)
         if judged is None or experiment.state != RUNNING:
             raise RoundOver("The experiment asks for no judgement.")
@@ -192,18 +241,18 @@ def _said(
     db: Session,
     parts: Parts,
     current: FederatedRound,
-    letter: Letter,
+    envelope: Envelope,
     *,
     kind: str,
     parent: str | None = None,
 ) -> tuple[Statement, FederatedParticipant]:
     """The statement, once it is clear that the participant it names made and sent it."""
     now = parts.clock.now()
-    said, sender = signatures.read(db, letter.statement, EDGE, now=now)
-    is_sender = letter.holder.assurance == "simulated" or letter.holder.did == said.did
+    said, sender = signatures.read(db, envelope.statement, EDGE, now=now)
+    is_sender = envelope.holder.assurance == "simulated" or envelope.holder.did == said.did
     if not is_sender or (
-        letter.holder.assurance != "simulated"
-        and sender.site_id not in letter.holder.training_sites
+        envelope.holder.assurance != "simulated"
+        and sender.site_id not in envelope.holder.training_sites
     ):
         raise SignedByAnother
     if not now.timestamp() < said.expires_at <= now.timestamp() + 2 * LIFETIME_S:
@@ -224,6 +273,21 @@ def _require_turn(
         raise RoundOver(f"The round is {current.state}.")
     if sender.site_id not in drawn or sender.engine != EDGE or sender.state != queries.ACTIVE:
         raise NotSelected
+
+
+def _mask_task(
+    db: Session, parts: Parts, current: FederatedRound, sender: FederatedParticipant, stage: Stage
+) -> MaskTask:
+    """What the sender of a letter was asked."""
+    terms = Terms.of(db.get_one(FederatedExperiment, current.experiment_id))
+    if terms.mode not in masked.MODES:
+        raise RoundOver("The round takes updates, no letters.")
+    task = masked.task_of(db, terms, current, sender.site_id, now=parts.clock.now())
+    if task is None:
+        raise NotSelected("The sum goes on without this site.")
+    if task.stage != stage:
+        raise RoundOver(f"The sum is at stage {task.stage}.")
+    return task
 
 
 def _answer(
