@@ -5,12 +5,11 @@ too late was seen all the same, and a service can ask for more than it admits.
 """
 
 import json
-import os
-import tempfile
 from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 
+from backend.edge.files import replace_file
 from backend.federation.demand import Rows
 from backend.federation.participant import context_of
 from backend.federation.privacy import BudgetExhausted, PrivacyLedger, usual_delta
@@ -76,10 +75,4 @@ class Budget:
 
     def _write(self, ledger: PrivacyLedger, paid: list[str]) -> None:
         text = json.dumps({"ledger": json.loads(ledger.to_json()), "paid": paid}, indent=2)
-        self._file.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=self._file.parent, prefix=f".{self._file.name}")
-        with os.fdopen(handle, "w") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(temporary).replace(self._file)
+        replace_file(self._file, text.encode())

@@ -11,6 +11,7 @@ import typer
 
 if TYPE_CHECKING:
     from backend.edge.bundle import Bundle
+    from backend.federation.peers import Peers
 
 app = typer.Typer(no_args_is_help=True, help="Run models where the chargers are.")
 BundleFile = Annotated[Path, typer.Argument(help="Edge bundle", exists=True, dir_okay=False)]
@@ -106,11 +107,23 @@ def join_rounds(
     ledger: Annotated[Path, typer.Option(help="File that holds what was spent of it")] = Path(
         "privacy.json"
     ),
+    peers: Annotated[
+        Path | None,
+        typer.Option(
+            help="JSON: the did:key of each other site; masked sums are joined with these alone",
+            exists=True,
+            dir_okay=False,
+        ),
+    ] = None,
+    memory: Annotated[
+        Path, typer.Option(help="File that holds what has to be remembered of masked sums")
+    ] = Path("masking.json"),
 ) -> None:
     """Take part in federated rounds: train and score here, send signed updates, keep the data."""
     from backend.edge.asking import ServiceAway  # noqa: PLC0415 - slow to load
     from backend.edge.budget import Budget  # noqa: PLC0415
     from backend.edge.learning import Gateway, take_part  # noqa: PLC0415
+    from backend.edge.memory import Memory  # noqa: PLC0415
     from backend.edge.proofs import KeyRefused, Pass, key_in  # noqa: PLC0415
     from backend.edge.series import DataRefused, examples_in  # noqa: PLC0415
 
@@ -123,13 +136,16 @@ def join_rounds(
             holder=(lambda: Pass.of_files(key=key, token=token)) if token else None,
             did=did,
             budget=Budget(ledger, site_id=site, max_epsilon=max_epsilon) if max_epsilon else None,
+            peers=_peers(peers),
+            memory=Memory(memory, site_id=site),
         )
         gateway.enrol()
         done = take_part(gateway, idle_s=idle_s, poll_s=poll_s, told_of=_complain)
     except (DataRefused, KeyRefused, ServiceAway) as refused:
         _stop(str(refused))
     typer.echo(
-        f"{done.trained} updates and {done.scored} scores sent, {len(done.refused)} refused."
+        f"{done.trained} updates, {done.masked} letters of masked sums and {done.scored} scores "
+        f"sent, {len(done.refused)} refused."
     )
     for reason in sorted(set(done.refused)):
         typer.echo(f"  {done.refused.count(reason)} {reason}")
@@ -186,6 +202,17 @@ def fetch_model(
         _stop(str(refused))
     out.write_bytes(data)
     typer.echo(f"{len(data)} bytes in {out}.")
+
+
+def _peers(file: Path | None) -> "Peers":
+    from backend.federation.peers import peers_of  # noqa: PLC0415
+
+    if file is None:
+        return {}
+    try:
+        return peers_of(file.read_text(encoding="utf-8"))
+    except ValueError as refused:
+        _stop(f"{file}: {refused}")
 
 
 def _complain(text: str) -> None:

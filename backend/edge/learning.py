@@ -1,14 +1,13 @@
-"""A site in federated rounds over plain HTTP: ask, train or score, sign, send; data stay here."""
+"""A site in federated rounds over plain HTTP: ask, answer, sign, send; data stay here."""
 
 import base64
 import json
-import secrets
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from http import HTTPStatus
-from typing import Any, Literal
+from typing import Any, get_args
 from urllib.parse import quote
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -16,16 +15,27 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from backend.edge.asking import Ask, Reply, ServiceAway, ask_over_http, told
 from backend.edge.budget import Budget, BudgetRefused
 from backend.edge.enrolling import enrol
+from backend.edge.memory import Memory
 from backend.edge.proofs import Pass
 from backend.federation.demand import Examples
+from backend.federation.masking_messages import MaskingRefused
 from backend.federation.networks import shapes
-from backend.federation.participant import errors_kwh, loss, r2, score, train
-from backend.federation.signing import did_of, noise_key_of, signed
-from backend.federation.statements import LIFETIME_S, Statement, hash_of_scores, hash_of_update
-from backend.federation.tasks import ScoreTask, TrainSettings, TrainTask
+from backend.federation.participant import errors_kwh, loss, r2
+from backend.federation.peers import Peers
+from backend.federation.signing import Signer, noise_key_of
+from backend.federation.sites import Site
+from backend.federation.tasks import (
+    MaskTask,
+    ScoreAnswer,
+    ScoreTask,
+    Stage,
+    TrainSettings,
+    TrainTask,
+)
 from backend.federation.weights import Weights, WeightsRefused, content_hash, from_npz, to_npz
 
 API = "/api/v1/federated"
+JSON, BYTES = "application/json", "application/octet-stream"
 Clock = Callable[[], datetime]
 
 
@@ -43,7 +53,19 @@ class Done:
 
     trained: int = 0
     scored: int = 0
+    masked: int = 0
     refused: list[str] = field(default_factory=list)
+
+    def note(self, kind: str, sent: Reply) -> None:
+        """Count what was sent in answer to a kind of task, or why it was refused."""
+        if sent.status != HTTPStatus.OK:
+            self.refused.append(str(sent.json().get("code", sent.status)))
+        elif kind == "train":
+            self.trained += 1
+        elif kind == "mask":
+            self.masked += 1
+        else:
+            self.scored += 1
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -58,6 +80,8 @@ class Gateway:
         holder: Gives token and proof of each request; None where nobody asks for them.
         did: Another DID whose key this is.
         budget: The privacy that the site has left; None leaves it to the service's ledger.
+        peers: With whom it sums masked updates; without any it takes part in no masked sum.
+        memory: Of masked sums; without one it takes part in none either.
         ask: How requests are sent.
         clock: Tells the time of a request.
     """
@@ -69,13 +93,24 @@ class Gateway:
     holder: Callable[[], Pass] | None = None
     did: str | None = None
     budget: Budget | None = None
+    peers: Peers = field(default_factory=dict)
+    memory: Memory | None = None
     ask: Ask = ask_over_http
     clock: Clock = _now
 
     @property
     def own_did(self) -> str:
         """Who signs."""
-        return self.did or did_of(self.key)
+        return self._signer.did
+
+    @property
+    def _signer(self) -> Signer:
+        return Signer(self.key, self.did)
+
+    @property
+    def _site(self) -> Site:
+        noise = noise_key_of(self.key)
+        return Site(self.site_id, self.examples, noise, self._signer, self.peers)
 
     def enrol(self) -> None:
         """Take part from now on.
@@ -99,18 +134,20 @@ class Gateway:
 
         Raises:
             ServiceAway: If the service does not answer.
+            TaskRefused: If the task is not for this site, or brings another model than it names.
+            BudgetRefused: If the task would tell more than the site allows.
+            MaskingRefused: If the step of a masked sum would give something away.
         """
         task = self._task()
         if task is None:
             return False
-        answers = {"train": self._train, "score": self._score, "judge": self._judge}
-        sent = answers[task["kind"]](task)
-        if sent.status != HTTPStatus.OK:
-            done.refused.append(str(sent.json().get("code", sent.status)))
-        elif task["kind"] == "train":
-            done.trained += 1
-        else:
-            done.scored += 1
+        answers = {
+            "train": self._train,
+            "score": self._score,
+            "judge": self._judge,
+            "mask": self._mask,
+        }
+        done.note(task["kind"], answers[task["kind"]](task))
         return True
 
     def _task(self) -> dict[str, Any] | None:
@@ -123,64 +160,55 @@ class Gateway:
         return reply.json()
 
     def _train(self, task: Mapping[str, Any]) -> Reply:
-        mine, noise = train_task_of(task, self.site_id), noise_key_of(self.key)
+        mine = train_task_of(task, self.site_id)
         if self.budget is not None:
             self.budget.spend(mine, self.examples.train)
-        answer = train(mine, self.examples, noise_key=noise)
-        content, count = hash_of_update(answer.delta), answer.num_examples
-        statement = self._statement(task, "update", content, count, answer.metrics)
-        body, kind = to_npz(answer.delta), "application/octet-stream"
-        return self._deliver(task, "updates", body, statement=statement, kind=kind)
+        said = self._site.train(mine)
+        return self._deliver(task, "updates", to_npz(said.delta), said.signature, kind=BYTES)
 
     def _score(self, task: Mapping[str, Any]) -> Reply:
-        answer = score(score_task_of(task, self.site_id), self.examples)
-        gains = {name: float(gain) for name, gain in answer.gains.items()}
-        statement = self._statement(task, "scores", hash_of_scores(gains), 0, {})
-        body = json.dumps({"gains": gains}).encode()
-        return self._deliver(task, "scores", body, statement=statement, kind="application/json")
+        said = self._site.score(score_task_of(task, self.site_id))
+        body = json.dumps({"gains": said.gains}).encode()
+        return self._deliver(task, "scores", body, said.signature, kind=JSON)
 
     def _judge(self, task: Mapping[str, Any]) -> Reply:
         if self.budget is not None:
             raise BudgetRefused("a site with a budget says no figures of its own data")
-        weights, rows = _model(task, self.site_id), self.examples.holdout
+        mine = score_task_of(task, self.site_id)  # without candidates: the model itself is judged
         figures = {
-            "loss": loss(task["family"], weights, rows),
-            "r2": r2(task["family"], weights, rows),
-            **errors_kwh(task["family"], weights, self.examples),
+            "loss": loss(mine.family, mine.weights, self.examples.holdout),
+            "r2": r2(mine.family, mine.weights, self.examples.holdout),
+            **errors_kwh(mine.family, mine.weights, self.examples),
         }
-        statement = self._statement(task, "scores", hash_of_scores(figures), 0, {})
-        body, kind = json.dumps(figures).encode(), "application/json"
-        return self._deliver(task, "judgement", body, statement=statement, kind=kind)
+        said = self._signer.sign(mine, ScoreAnswer(self.site_id, figures))
+        body = json.dumps(figures).encode()
+        return self._deliver(task, "judgement", body, said.signature, kind=JSON)
 
-    def _statement(
-        self,
-        task: Mapping[str, Any],
-        kind: Literal["update", "scores"],
-        content: str,
-        num_examples: int,
-        metrics: Mapping[str, float],
-    ) -> str:
-        statement = Statement(
-            did=self.own_did,
-            site_id=self.site_id,
-            kind=kind,
-            round_id=task["round_id"],
-            parent_hash=task["parent_sha256"],
-            content_hash=content,
-            num_examples=num_examples,
-            nonce=secrets.token_hex(16),
-            expires_at=_seconds(task["asked_at"]) + LIFETIME_S,
-            metrics=metrics,
-        )
-        return signed(statement, self.key)
+    def _mask(self, task: Mapping[str, Any]) -> Reply:
+        """Take a step of a masked sum; what to remember is kept before anybody hears of it."""
+        if not self.peers or self.memory is None:
+            raise MaskingRefused("masked sums need the DIDs of the other sites and a memory")
+        mine = mask_task_of(task, self.site_id)
+        if self.budget is not None:
+            self.budget.spend(mine.train, self.examples.train)
+        said, memory = self._site.mask(mine, self.memory.read())
+        self.memory.write(memory)
+        stage = f"?stage={mine.stage}"
+        return self._deliver(task, "letters", said.letter, said.signature, kind=BYTES, query=stage)
 
     def _deliver(
-        self, task: Mapping[str, Any], what: str, body: bytes, *, statement: str, kind: str
+        self,
+        task: Mapping[str, Any],
+        what: str,
+        body: bytes,
+        statement: str,
+        *,
+        kind: str,
+        query: str = "",
     ) -> Reply:
         place = f"{API}/rounds/{quote(task['round_id'])}/{what}"
-        return self._send(
-            "POST", place, body, headers={"Content-Type": kind, "Tasco-Statement": statement}
-        )
+        headers = {"Content-Type": kind, "Tasco-Statement": statement}
+        return self._send("POST", place, body, query=query, headers=headers)
 
     def _send(
         self,
@@ -221,6 +249,8 @@ def train_task_of(said: Mapping[str, Any], site_id: str) -> TrainTask:
         weights=weights,
         parent_hash=said["parent_sha256"],
         settings=TrainSettings(**said["settings"]),
+        round_id=said["round_id"],
+        asked_at=_seconds(said["asked_at"]),
     )
 
 
@@ -241,7 +271,21 @@ def score_task_of(said: Mapping[str, Any], site_id: str) -> ScoreTask:
         weights=weights,
         parent_hash=said["parent_sha256"],
         candidates=candidates,
+        round_id=said["round_id"],
+        asked_at=_seconds(said["asked_at"]),
     )
+
+
+def mask_task_of(said: Mapping[str, Any], site_id: str) -> MaskTask:
+    """The same for a step of a masked sum."""
+    train = train_task_of(said, site_id)
+    if said["stage"] not in get_args(Stage):
+        raise TaskRefused("there is no such stage of a masked sum")
+    try:
+        letters = {name: base64.b64decode(one) for name, one in said["letters"].items()}
+    except ValueError as error:
+        raise TaskRefused(str(error)) from error
+    return MaskTask(train, said["stage"], said["group"], said["clip_norm"], letters)
 
 
 def _model(said: Mapping[str, Any], site_id: str) -> Weights:
@@ -270,19 +314,21 @@ def take_part(
         gateway: Of the site.
         idle_s: Seconds without a task after which it is enough; 0 goes on for ever.
         poll_s: Seconds between questions.
-        told_of: Hears what went wrong.
+        told_of: Hears what went wrong, once while it stays the same.
         sleep: Waits.
 
     Returns:
         What was done.
     """
-    done, last = Done(), time.monotonic()
+    done, last, complaint = Done(), time.monotonic(), ""
     while not idle_s or time.monotonic() - last < idle_s:
         try:
             if gateway.step(done):
-                last = time.monotonic()
+                last, complaint = time.monotonic(), ""
                 continue
-        except (ServiceAway, TaskRefused, BudgetRefused) as error:
-            told_of(str(error))
+        except (ServiceAway, TaskRefused, BudgetRefused, MaskingRefused) as error:
+            if str(error) != complaint:
+                told_of(str(error))
+            complaint = str(error)
         sleep(poll_s)
     return done

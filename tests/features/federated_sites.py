@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from sqlalchemy import insert
 
 from backend.edge.asking import Headers, Reply
-from backend.edge.learning import Done, Gateway, take_part
+from backend.edge.learning import Gateway, take_part
 from backend.features.federated import embedded
 from backend.features.forecasts.models import DemandInterval, DemandSeries
 from backend.federation.demand import Examples
@@ -73,9 +73,9 @@ def gateway(house: House, site_id: str, data: Examples, **values: Any) -> Gatewa
 
 
 @contextmanager
-def at_work(gateways: list[Gateway]) -> Iterator[list[Done]]:
-    """Gateways that take part in threads of their own until the block ends."""
-    done: list[Done] = []
+def at_work(gateways: list[Gateway]) -> Iterator[list[str]]:
+    """Gateways that take part in threads of their own until the block ends; their complaints."""
+    complaints: list[str] = []
     is_over = threading.Event()
 
     class _Over(Exception):
@@ -87,7 +87,7 @@ def at_work(gateways: list[Gateway]) -> Iterator[list[Done]]:
 
     def _run(one: Gateway) -> None:
         try:
-            done.append(take_part(one, idle_s=0, poll_s=0.02, sleep=_sleep))
+            take_part(one, idle_s=0, poll_s=0.02, told_of=complaints.append, sleep=_sleep)
         except _Over:
             return
 
@@ -95,7 +95,7 @@ def at_work(gateways: list[Gateway]) -> Iterator[list[Done]]:
     for thread in threads:
         thread.start()
     try:
-        yield done
+        yield complaints
     finally:
         is_over.set()
         for thread in threads:

@@ -1,0 +1,45 @@
+"""What a gateway remembers of masked sums, in a file of its own that nobody else may read.
+
+A sum's secret lies in it, and which rounds' sums the gateway has helped to unmask: that it helps
+with no second one of a round rests upon this file.
+"""
+
+from pathlib import Path
+
+from backend.edge.files import replace_file
+from backend.federation.masking import MaskingState
+from backend.federation.masking_messages import MaskingRefused
+
+
+class Memory:
+    """The memory of one site, replaced whole (mode 0600).
+
+    Args:
+        file: Where it is kept; made with the first sum.
+        site_id: Whose it is.
+    """
+
+    def __init__(self, file: Path, *, site_id: str) -> None:
+        self._file, self._site_id = file, site_id
+
+    def read(self) -> bytes | None:
+        """What was written last; None before the first sum.
+
+        Raises:
+            MaskingRefused: If the file is no memory, or another site's.
+        """
+        if not self._file.exists():
+            return None
+        try:
+            data = self._file.read_bytes()
+            name = MaskingState.from_bytes(data).name
+        except (OSError, ValueError, TypeError, KeyError) as error:
+            # Beginning anew would forget what was given out.
+            raise MaskingRefused(f"{self._file} is no memory of masked sums") from error
+        if name != self._site_id:
+            raise MaskingRefused(f"{self._file} is the memory of {name}")
+        return data
+
+    def write(self, data: bytes) -> None:
+        """Keep what is to be remembered; it is on the disk when this returns."""
+        replace_file(self._file, data)
