@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import select, update
 from typer.testing import CliRunner
 
-from backend.adapters.events.outbox import OutboxEvent
+from backend.adapters.events.outbox import OutboxEvent, record
 from backend.cli import app
 from backend.features.federated import gas
 from backend.features.federated.models import FederatedExperiment, FederatedRound
@@ -119,13 +119,15 @@ def test_a_block_that_goes_away_takes_its_gas_with_it_until_it_is_there_again(
 
 
 @ON_SQLITE
-def test_what_is_heard_twice_is_noted_once(house: House) -> None:
-    summary = train(house, num_rounds=1)
+def test_what_is_heard_twice_or_of_one_round_alone_is_noted_once(house: House) -> None:
+    summary = train(house, num_rounds=2)
     on_the_chain(house)
     before = experiment(house, summary)
     with house.parts.database.transaction() as db:
         moved = update(OutboxEvent).where(OutboxEvent.type == gas.MOVED)
         assert db.execute(moved.values(delivered_at=None)).rowcount > 0  # type: ignore[attr-defined]
+        first = db.scalars(select(FederatedRound.id).order_by(FederatedRound.id)).first()
+        record(db, gas.MOVED, {"names": [first, "frd_none"]}, now=house.clock.now())
 
     house.settle()
 
