@@ -1,5 +1,6 @@
-"""Five gateways as processes against a real server: the command, loopback, and the same model."""
+"""Five gateways as processes against a real server: the command, loopback, the same models."""
 
+import json
 import os
 import subprocess
 import sys
@@ -16,10 +17,12 @@ from sqlalchemy import insert
 from backend.database import Database
 from backend.features.forecasts.models import DemandInterval, DemandSeries
 from backend.features.sites.models import Site
+from backend.federation.signing import did_of
 from tests.real.server import BYTECODE, ROOT, Server, launch_app, serving
 
 HOURS, SITES = 24 * 28, 5
 WAIT_S = 90.0
+MODES = ("validated", "secure")
 Json = dict[str, Any]
 
 
@@ -55,18 +58,24 @@ def _add_site(server: Server, database: Database, number: int, *, end: datetime)
 
 
 def _gateway(
-    server: Server, folder: Path, number: int, lines: list[str]
+    server: Server,
+    folder: Path,
+    number: int,
+    lines: list[str],
+    keys: dict[str, Ed25519PrivateKey],
 ) -> subprocess.Popen[bytes]:
-    """`python -m backend edge train …` with a key and a file of its own."""
-    place = folder / f"gateway_{number}"
+    """`python -m backend edge train …` with a key and files of its own."""
+    place, name = folder / f"gateway_{number}", f"site_{number}"
     place.mkdir()
     (place / "hours.csv").write_text("\n".join(lines))
-    key = Ed25519PrivateKey.generate()
+    others = {other: did_of(key) for other, key in keys.items() if other != name}
+    (place / "peers.json").write_text(json.dumps(others))
+    key = keys[name]
     pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
     (place / "key.pem").touch(mode=0o600)
     (place / "key.pem").write_bytes(pem)
-    words = ("--url", server.address, "--site", f"site_{number}", "--key", "key.pem")
-    more = ("--data", "hours.csv", "--timezone", "Europe/Helsinki")
+    words = ("--url", server.address, "--site", name, "--key", "key.pem")
+    more = ("--data", "hours.csv", "--timezone", "Europe/Helsinki", "--peers", "peers.json")
     times = ("--poll-s", "0.1", "--idle-s", "60")
     return subprocess.Popen(  # noqa: S603 - our own command
         [sys.executable, "-m", "backend", "edge", "train", *words, *more, *times],
@@ -77,13 +86,14 @@ def _gateway(
     )
 
 
-def _trained(server: Server, engine: str) -> Json:
+def _trained(server: Server, engine: str, mode: str) -> Json:
     """An experiment to its end."""
-    body = {"num_rounds": 2, "engine": engine, "experiment_id": engine}
+    name = f"{engine}_{mode}"
+    body = {"num_rounds": 2, "engine": engine, "mode": mode, "experiment_id": name}
     with server.client(timeout_s=WAIT_S) as client:
         answer = client.post("/federated/rounds?wait=true", json=body)
         assert answer.status_code == 200, answer.text
-        found: Json = client.get(f"/federated/experiments/{engine}").json()
+        found: Json = client.get(f"/federated/experiments/{name}").json()
         return found
 
 
@@ -97,23 +107,25 @@ def _await_enrolment(server: Server) -> None:
     raise AssertionError("the gateways did not enrol")
 
 
-def test_five_gateway_processes_come_to_the_model_of_the_embedded_engine(tmp_path: Path) -> None:
+def test_five_gateway_processes_come_to_the_models_of_the_embedded_engine(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path / 'tasco.db'}"
     end = datetime.now(UTC).replace(minute=0, second=0, microsecond=0)
     with serving(launch_app(folder=tmp_path, database_url=url)) as server:
         database = Database(url)
         files = [_add_site(server, database, number, end=end) for number in range(SITES)]
         database.close()
-        gateways = [_gateway(server, tmp_path, n, lines) for n, lines in enumerate(files)]
+        keys = {f"site_{number}": Ed25519PrivateKey.generate() for number in range(SITES)}
+        gateways = [_gateway(server, tmp_path, n, lines, keys) for n, lines in enumerate(files)]
         try:
             _await_enrolment(server)
-            there = _trained(server, "edge")
+            there = [_trained(server, "edge", mode) for mode in MODES]
         finally:
             for one in gateways:
                 one.terminate()
                 one.communicate(timeout=10)
-        here = _trained(server, "embedded")
+        here = [_trained(server, "embedded", mode) for mode in MODES]
 
-    assert there["state"] == "closed"
-    assert [one["participation"] for one in there["rounds"]] == [1.0, 1.0]
-    assert there["model_sha256"] == here["model_sha256"]
+    assert [one["state"] for one in there] == ["closed", "closed"]
+    assert [one["participation"] for made in there for one in made["rounds"]] == [1.0] * 4
+    assert [one["model_sha256"] for one in there] == [one["model_sha256"] for one in here]
+    assert (tmp_path / "gateway_0" / "masking.json").stat().st_mode & 0o777 == 0o600
