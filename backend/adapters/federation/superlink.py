@@ -7,29 +7,48 @@ the one connection, so that no setting of whoever runs us has a say.
 
 import json
 import os
+import ssl
 import subprocess
 import sys
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from http.client import HTTPException
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 from urllib.parse import urlsplit
+from urllib.request import Request, urlopen
 
 from backend.adapters.federation.bundle import write_app
 
 SCHEME = "flower"
-COMMAND_S = 120
+COMMAND_S, ANSWER_S = 120, 30
 POLL_S = 5.0
 FINISHED = "finished"
 COMPLETED = "finished:completed"
+ONLINE, UNREGISTERED = "online", "unregistered"
+PROTOBUF = "application/protobuf"
 QUIET = {"FLWR_TELEMETRY_ENABLED": "0", "FLWR_DISABLE_UPDATE_CHECK": "1"}
 MOST_OUTPUT = 500  # characters of what a failed command said
 
 
 class SuperLinkUnavailable(Exception):
     """The SuperLink does not answer, or refuses."""
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """A SuperNode whose key is let in.
+
+    Attributes:
+        name: Under which its key was registered; empty if under none.
+        is_connected: Whether it is there now.
+    """
+
+    id: str
+    name: str
+    is_connected: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +110,18 @@ class SuperLink:
         answer = self._command("supernode", "register", str(public_key), "here", "--name", name)
         return str(answer["node-id"])
 
+    def nodes(self) -> list[Node]:
+        """The nodes that are let in, in the order in which they were registered.
+
+        Asked of the Control API itself: the command does not print names.
+
+        Raises:
+            SuperLinkUnavailable: If it does not say.
+        """
+        from flwr.proto.control_pb2 import ListNodesRequest  # noqa: PLC0415 - slow to load
+
+        return _nodes_in(self._posted("list-nodes", ListNodesRequest().SerializeToString()))
+
     def unregister(self, node_id: str) -> None:
         """Let a node in no longer.
 
@@ -116,6 +147,17 @@ class SuperLink:
                 raise SuperLinkUnavailable(f"flwr {words[0]}: {type(failed).__name__}") from failed
         return _answer(words[0], done)
 
+    def _posted(self, action: str, message: bytes) -> bytes:
+        """The Control API's answer to a protobuf message."""
+        place = f"https://{self.address}/v1/control/{action}"
+        request = Request(place, message, {"Content-Type": PROTOBUF})
+        try:
+            trust = ssl.create_default_context(cafile=self.ca_file)
+            with urlopen(request, timeout=ANSWER_S, context=trust) as answer:  # noqa: S310 - https
+                return bytes(answer.read())
+        except (OSError, HTTPException) as failed:
+            raise SuperLinkUnavailable(f"{action}: {failed}") from failed
+
     def _write_connection(self, home: Path) -> None:
         lines = [
             *("[superlink]", 'default = "here"', "[superlink.here]"),
@@ -135,6 +177,19 @@ def superlink_at(url: str, *, ca_file: Path) -> SuperLink:
     if parts.scheme != SCHEME or not parts.hostname or not parts.port:
         raise ValueError("A SuperLink's address is flower://HOST:PORT.")
     return SuperLink(parts.netloc, ca_file)
+
+
+def _nodes_in(said: bytes) -> list[Node]:
+    from flwr.proto.control_pb2 import ListNodesResponse  # noqa: PLC0415 - slow to load
+    from google.protobuf.message import DecodeError  # noqa: PLC0415
+
+    try:
+        infos = ListNodesResponse.FromString(said).nodes_info
+    except DecodeError as unreadable:
+        raise SuperLinkUnavailable("list-nodes: the answer cannot be read") from unreadable
+    let_in = [one for one in infos if one.status != UNREGISTERED]
+    let_in.sort(key=lambda one: one.registered_at)
+    return [Node(str(one.node_id), one.name, one.status == ONLINE) for one in let_in]
 
 
 def _answer(word: str, done: "subprocess.CompletedProcess[str]") -> Any:  # noqa: ANN401 - JSON

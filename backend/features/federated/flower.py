@@ -17,7 +17,7 @@ from backend.adapters.verifier.keys import KeyKind, kind_of
 from backend.components import Parts, open_superlink
 from backend.features.credentials.audit import note
 from backend.features.federated import finishing, lease, queries
-from backend.features.federated.enrolling import REGISTERED
+from backend.features.federated.enrolling import LEFT, REGISTERED
 from backend.features.federated.flower_app import EXPERIMENT
 from backend.features.federated.models import (
     CLOSED,
@@ -93,6 +93,21 @@ def enrol(db: Session, site_id: str, did: str, *, now: datetime) -> None:
     row.did, row.assurance, row.state = did, REGISTERED, ACTIVE
     db.add(row)
     facts, action = {"engine": FLOWER, "assurance": REGISTERED}, "federated.enrolled"
+    note(db, now=now, actor=OPERATOR, action=action, object_id=site_id, facts=facts)
+
+
+def is_enrolled(db: Session, site_id: str) -> bool:
+    """Whether a site takes part through a SuperNode, or is suspended from it."""
+    row = db.get(FederatedParticipant, (site_id, FLOWER))
+    return row is not None and row.state != LEFT
+
+
+def withdraw(db: Session, site_id: str, *, now: datetime) -> None:
+    """Take a site out whose SuperNode is let in no longer; who is not enrolled stays so."""
+    if not is_enrolled(db, site_id):
+        return
+    db.get_one(FederatedParticipant, (site_id, FLOWER)).state = LEFT
+    facts, action = {"engine": FLOWER}, "federated.withdrawn"
     note(db, now=now, actor=OPERATOR, action=action, object_id=site_id, facts=facts)
 
 
