@@ -16,9 +16,17 @@ from backend.features.federated.models import EMBEDDED, FederatedParticipant
 from backend.features.federated.trees_grouping import grouping_of
 from backend.features.federated.trees_rows import FEATURES
 from backend.features.forecasts.models import ModelVersion
+from backend.features.forecasts.vehicles_queries import (
+    LOOKED_BACK,
+    gathered,
+    home_of,
+    traces_of,
+)
 from backend.features.sessions.homes import home_sites
 from backend.features.sessions.models import ChargingSession
 from backend.features.vehicles.models import TelemetryPoint, Vehicle
+from backend.forecasting.availability import LEADS
+from backend.forecasting.availability_features import Known, Questions, features
 from tests.conftest import NOON, House, house_on
 from tests.features.fleets import commuters, put
 from tests.features.test_sessions import refused
@@ -139,6 +147,88 @@ def test_the_same_terms_give_the_same_trees_and_another_seed_gives_others(demo: 
     hashes = [run(demo, {**ENERGY, "seed": seed})["model_sha256"] for seed in (1, 1, 2)]
 
     assert hashes[0] == hashes[1] != hashes[2]
+
+
+def foretold(house: House) -> Json:
+    """A vehicle ahead: the first that has sent telemetry."""
+    with house.parts.database.reading() as db:
+        did = db.scalar(select(TelemetryPoint.vehicle_did).order_by(TelemetryPoint.vehicle_did))
+    view: Json = house.get(f"/forecasts/vehicles/{did}").json()
+    return view
+
+
+def test_where_there_is_no_other_model_the_one_grown_together_foretells_vehicles(
+    demo: House,
+) -> None:
+    before = foretold(demo)
+
+    result = run(demo, ENERGY)
+
+    after = foretold(demo)
+    assert (before["energy_source"], before["energy_model_kind"]) == ("last_soc", None)
+    assert (after["energy_source"], after["energy_model_kind"]) == (
+        "model",
+        "federated_energy_to_full",
+    )
+    assert after["energy_model_id"] == result["run_id"]
+    assert after["energy_model_sha256"] == result["artefact_sha256"]
+    assert after["source"] == "like_day"
+    points = [
+        [one["predicted_energy_to_full"] for one in view["forecasts"]] for view in (before, after)
+    ]
+    assert points[0] != points[1]
+    assert all(0 <= one <= 100 for one in points[1])
+
+
+def test_chances_of_the_model_grown_together_are_those_of_its_trees(demo: House) -> None:
+    run(demo, {**PLUGS, "rounds": 4})
+
+    view = foretold(demo)
+
+    assert view["model_kind"] == "federated_availability"
+    model = demo.get(f"{RUNS}/{view['model_id']}/model").text
+    with demo.parts.database.reading() as db:
+        traces = list(traces_of(db, since=NOON - LOOKED_BACK, until=demo.clock.now()))
+        home = home_of(db)
+    fleet = gathered(traces, home=home, now=demo.clock.now(), gap_min=240)
+    known = Known.of(fleet.plugs, slots_ahead=max(LEADS))
+    at = [one.vehicle_id for one in traces].index(view["vehicle_did"])
+    lead = np.array(LEADS)
+    asked = Questions(np.full(len(lead), at), np.full(len(lead), fleet.plugs.slots - 1), lead)
+    booster = lightgbm.Booster(model_str=model)
+    raw = np.asarray(booster.predict(features(known, asked), raw_score=True))
+    np.testing.assert_allclose(
+        [one["plug_probability"] for one in view["forecasts"]], 1 / (1 + np.exp(-raw)), rtol=1e-9
+    )
+
+
+def test_a_model_grown_together_whose_files_were_altered_foretells_nothing(demo: House) -> None:
+    run_id = run(demo, ENERGY)["run_id"]
+    file = demo.settings.artifacts_dir / run_id / "model.lightgbm.txt"
+    file.write_text(file.read_text().replace("leaf_value=", "leaf_value=9", 1))
+
+    assert foretold(demo)["energy_source"] == "last_soc"
+
+
+def test_the_services_own_model_gives_way_only_to_one_that_did_better_on_the_same_rows(
+    demo: House,
+) -> None:
+    trained = demo.post("/forecasts/train-vehicles").json()["models"]
+    own = next(one for one in trained if one["kind"] == "vehicle_energy_to_full")
+    assert own["status"] == "champion"
+
+    result = run(demo, ENERGY)
+
+    is_beaten = mae(result, "together") < mae(result, "served")
+    versions = {one["id"]: one for one in rows_of(demo.parts.database, "model_versions")}
+    version = versions[result["run_id"]]
+    assert version["decision"]["better_than"] == (own["model_id"] if is_beaten else None)
+    for better_than in (own["model_id"], "mdl_other"):
+        with demo.parts.database.transaction() as db:
+            decided = {"reason": "", "better_than": better_than}
+            db.get_one(ModelVersion, result["run_id"]).decision = decided
+        is_served = foretold(demo)["energy_model_id"] == result["run_id"]
+        assert is_served == (better_than == own["model_id"])
 
 
 def test_who_signs_with_another_key_than_the_enrolled_one_is_left_out(demo: House) -> None:

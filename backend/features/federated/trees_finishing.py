@@ -53,6 +53,7 @@ class Outcome:
     Attributes:
         over_all: On all test rows.
         is_better: Whether the shared model does better than what participants have without it.
+        better_than: The service's own model that it does better than on the same rows, if any.
         left_over: Vehicles that belong to no participant.
     """
 
@@ -61,6 +62,7 @@ class Outcome:
     left_out: Sequence[TreesLeftOut]
     over_all: TreesCompared
     is_better: bool
+    better_than: str | None
     is_simulated: bool | None
     left_over: int
 
@@ -106,6 +108,7 @@ def finish(
             features=features,
             terms=asked.model_dump(mode="json"),
             is_better=outcome.is_better,
+            better_than=outcome.better_than,
             now=now,
         )
     log.info("trees.trained", run_id=result.run_id, target=asked.target, trees=result.trees)

@@ -116,6 +116,7 @@ def outcome_of(done: Conducted, target: TreeTarget) -> Outcome:
         ],
         over_all=_compared(_mean(list(done.said.values())), target),
         is_better=2 * len(better) > len(done.said),
+        better_than=None,  # nobody has tried that at the nodes
         is_simulated=None,
         left_over=0,
     )

@@ -14,15 +14,18 @@ from backend.adapters.events.outbox import record
 from backend.features.federated.storing import WeightsAltered
 from backend.features.federated.trees_schemas import TreesRunResult, TreeTarget
 from backend.features.forecasts.models import ModelVersion
+from backend.features.forecasts.vehicles_service import BETTER_THAN, MODEL_FILE, TOGETHER
 from backend.federation.tree_models import TreeModel, as_trees, model_text, text_of
 from backend.federation.tree_tasks import TreeSettings
+from backend.forecasting.vehicle_training import AVAILABILITY, ENERGY_TO_FULL
 from backend.problems import NotFound
 
-KINDS: Mapping[TreeTarget, str] = {
-    "energy_to_full": "federated_energy_to_full",
-    "plug_availability": "federated_availability",
+OWN_KINDS: Mapping[TreeTarget, str] = {
+    "energy_to_full": ENERGY_TO_FULL,
+    "plug_availability": AVAILABILITY,
 }
-TREES_FILE, LIGHTGBM_FILE, RESULT_FILE = "trees.json", "model.lightgbm.txt", "result.json"
+KINDS = {target: TOGETHER[kind] for target, kind in OWN_KINDS.items()}
+TREES_FILE, LIGHTGBM_FILE, RESULT_FILE = "trees.json", MODEL_FILE, "result.json"
 REASONS = {
     True: "it does better than what participants learn alone",
     False: "it does no better than what participants learn alone",
@@ -69,9 +72,13 @@ def register(
     features: tuple[str, ...],
     terms: Mapping[str, Any],
     is_better: bool,
+    better_than: str | None,
     now: datetime,
 ) -> None:
-    """Enter the model beside all others; the newest that beats its participants alone is named."""
+    """Enter the model beside all others; the newest that beats its participants alone is named.
+
+    It serves instead of the model `better_than`, if that is the service's own champion then.
+    """
     kind = KINDS[result.target]
     status: Literal["champion", "challenger"] = "champion" if is_better else "challenger"
     if is_better:
@@ -88,7 +95,7 @@ def register(
             trained_at=now,
             content_hash=result.model_sha256,
             feature_schema_hash=hashlib.sha256("\0".join(features).encode()).hexdigest(),
-            decision={"reason": REASONS[is_better]},
+            decision={"reason": REASONS[is_better], BETTER_THAN: better_than},
         )
     )
     facts = {

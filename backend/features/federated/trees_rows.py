@@ -105,5 +105,10 @@ def simple_raw(part: Part, target: TreeTarget) -> Floats:
     """What the simple rule answers: no correction, or the log-odds of like days."""
     if target == "energy_to_full":
         return TreeModel().raw(part.rows)
-    chance = np.clip(availability.climatology(part.rows), ALMOST, 1 - ALMOST)
-    return np.asarray(np.log(chance / (1 - chance)))
+    return log_odds(availability.climatology(part.rows))
+
+
+def log_odds(chance: Floats) -> Floats:
+    """Of probabilities, none of them quite certain; shape as given."""
+    bounded = np.clip(chance, ALMOST, 1 - ALMOST)
+    return np.asarray(np.log(bounded / (1 - bounded)))

@@ -59,6 +59,11 @@ class TreesCompared(BaseModel):
         description="As many trees on everybody's rows in one place; null with nodes, whose rows "
         "are nowhere together"
     )
+    served: TreesFigures | None = Field(
+        default=None,
+        description="What this service's own model in service says to the same rows, which it may "
+        "have been trained on; null where there is none, or rows are not here",
+    )
 
 
 class TreesParticipant(TreesCompared):

@@ -17,10 +17,11 @@ from backend.features.credentials.issuer import service_issuer
 from backend.features.federated import embedded
 from backend.features.federated.models import EMBEDDED
 from backend.features.federated.signatures import Checked
-from backend.features.federated.trees_comparing import Compared, compare
+from backend.features.federated.trees_comparing import Compared, Served, compare
 from backend.features.federated.trees_conducting import conduct
 from backend.features.federated.trees_finishing import Outcome, finish, require_trees
 from backend.features.federated.trees_grouping import FEWEST, WORDS, Grouping, TooFewForTrees
+from backend.features.federated.trees_registry import OWN_KINDS
 from backend.features.federated.trees_rows import TooFewRows, rows_by_participant, settings_of
 from backend.features.federated.trees_schemas import (
     TreesLeftOut,
@@ -34,6 +35,7 @@ from backend.features.forecasts.vehicles_queries import (
     home_of,
     traces_of,
 )
+from backend.features.forecasts.vehicles_service import OwnModel, own_model
 from backend.features.jobs.service import Report
 from backend.federation.tree_rounds import TreeRun
 from backend.federation.tree_rows import SiteRows
@@ -87,8 +89,17 @@ def train_trees(
     require_trees(done)
     known = _heard(known, done.missing)
     report(0.85, "comparing with trees grown alone and in one place")
+    with parts.database.reading() as db:
+        own = own_model(db, parts.artifacts, OWN_KINDS[asked.target])
     compared = parts.compute.run(
-        compare, COMPARING_TIMEOUT_S, done.model, known.sites, settings, asked.target, asked.rounds
+        compare,
+        COMPARING_TIMEOUT_S,
+        done.model,
+        known.sites,
+        settings,
+        target=asked.target,
+        rounds=asked.rounds,
+        served=Served(own.text, own.calibration) if own else None,
     )
     return finish(
         parts.database,
@@ -96,7 +107,7 @@ def train_trees(
         asked,
         run=run,
         done=done,
-        outcome=_outcome(known, compared, grouping),
+        outcome=_outcome(known, compared, grouping, own),
         now=now,
         started_s=started_s,
     )
@@ -164,7 +175,9 @@ def _heard(known: Gathered, missing: Mapping[str, str]) -> Gathered:
     return Gathered(sites, known.vehicles, (*known.left_out, *silent))
 
 
-def _outcome(known: Gathered, compared: Compared, grouping: Grouping) -> Outcome:
+def _outcome(
+    known: Gathered, compared: Compared, grouping: Grouping, own: OwnModel | None
+) -> Outcome:
     is_demo = [one.is_demo for name, one in grouping.places.items() if name in known.sites]
     return Outcome(
         grouped_by=grouping.by,
@@ -172,6 +185,7 @@ def _outcome(known: Gathered, compared: Compared, grouping: Grouping) -> Outcome
         left_out=known.left_out,
         over_all=compared.over_all,
         is_better=compared.is_better,
+        better_than=own.id if own and compared.beats_served else None,
         is_simulated=any(is_demo) if is_demo else None,
         left_over=grouping.left_over,
     )

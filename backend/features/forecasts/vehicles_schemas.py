@@ -63,11 +63,19 @@ class VehicleForecastView(BaseModel):
     )
     model_id: str | None
     model_sha256: str | None
+    model_kind: str | None = Field(
+        description="`federated_availability` is what sites grew together",
+        examples=["vehicle_availability"],
+    )
     energy_source: Literal["model", "last_soc", "none"] = Field(
         description="Who foretold the energy; last_soc is the last known state of charge"
     )
     energy_model_id: str | None
     energy_model_sha256: str | None
+    energy_model_kind: str | None = Field(
+        description="`federated_energy_to_full` is what sites grew together",
+        examples=["vehicle_energy_to_full"],
+    )
     telemetry_at: UtcDatetime | None = Field(description="The vehicle's last point")
     is_after_gap: bool = Field(description="The present is unknown: no recent telemetry")
     battery_capacity_kwh: float

@@ -72,6 +72,15 @@ FEATURES = {
     ENERGY_TO_FULL: energy_to_full.FEATURE_NAMES,
     PLUG_IN_ENERGY: plug_in_energy.FEATURE_NAMES,
 }
+TOGETHER = {
+    AVAILABILITY: "federated_availability",
+    ENERGY_TO_FULL: "federated_energy_to_full",
+}
+"""The kinds of models that sites grow together, of the same features, by whom they stand in for."""
+
+BETTER_THAN = "better_than"
+"""In the decision on such a model: the one of this service that it did better than."""
+
 NOTHING_EXPECTED = Expected(float("nan"), "none")
 
 
@@ -223,13 +232,16 @@ class Serving:
 
 
 def serving(db: Session, artifacts: ArtifactFiles) -> Serving:
-    """The champions whose files are what was registered; others are left out and logged."""
-    plugs, plugs_files = _champion(db, artifacts, AVAILABILITY)
-    energy, energy_files = _champion(db, artifacts, ENERGY_TO_FULL)
-    schema = json.loads(plugs_files.get(SCHEMA_FILE, "{}"))
+    """The champions whose files are what was registered; others are left out and logged.
+
+    What sites grew together serves where there is no other, or where it did better than that on
+    the same rows.
+    """
+    plugs, plugs_files = _best(db, artifacts, AVAILABILITY)
+    energy, energy_files = _best(db, artifacts, ENERGY_TO_FULL)
     texts = Texts(
         availability=plugs_files.get(MODEL_FILE),
-        calibration=Calibration(**schema.get("conformal", {}).get("calibration", {})),
+        calibration=_calibration(plugs_files),
         energy_to_full=energy_files.get(MODEL_FILE),
     )
     version, plug_in_files = _champion(db, artifacts, PLUG_IN_ENERGY)
@@ -239,16 +251,61 @@ def serving(db: Session, artifacts: ArtifactFiles) -> Serving:
     return Serving(texts, plugs, energy, version if text else None, text, median_kwh)
 
 
+@dataclass(frozen=True, slots=True)
+class OwnModel:
+    """A champion that this service trained."""
+
+    id: str
+    text: str
+    calibration: Calibration
+
+
+def own_model(db: Session, artifacts: ArtifactFiles, kind: str) -> OwnModel | None:
+    """This service's own champion of a kind, if there is one."""
+    version, files = _champion(db, artifacts, kind)
+    if version is None:
+        return None
+    return OwnModel(version.id, files[MODEL_FILE], _calibration(files))
+
+
+def _calibration(files: dict[str, str]) -> Calibration:
+    schema = json.loads(files.get(SCHEMA_FILE, "{}"))
+    return Calibration(**schema.get("conformal", {}).get("calibration", {}))
+
+
+def _best(
+    db: Session, artifacts: ArtifactFiles, kind: str
+) -> tuple[ModelVersion | None, dict[str, str]]:
+    """This service's own champion, or the one that sites grew together if that is to serve."""
+    own, files = _champion(db, artifacts, kind)
+    together = queries.champion(db, TOGETHER[kind])
+    if together is None or (own and (together.decision or {}).get(BETTER_THAN) != own.id):
+        return own, files
+    found = _files_of(together, artifacts)
+    features = hashlib.sha256("\0".join(FEATURES[kind]).encode()).hexdigest()
+    if together.feature_schema_hash != features:
+        log.warning("model.unusable", model_id=together.id, reason="features differ")
+        found = {}
+    return (together, found) if found else (own, files)
+
+
+def _files_of(version: ModelVersion, artifacts: ArtifactFiles) -> dict[str, str]:
+    """The files of a version; none, and a line in the log, if they are not what was registered."""
+    try:
+        return artifacts.read(version.path, sha256=version.sha256)
+    except (FileNotFoundError, ArtifactAltered) as error:
+        log.warning("model.unusable", model_id=version.id, reason=repr(error))
+        return {}
+
+
 def _champion(
     db: Session, artifacts: ArtifactFiles, kind: str
 ) -> tuple[ModelVersion | None, dict[str, str]]:
     version = queries.champion(db, kind)
     if version is None:
         return None, {}
-    try:
-        files = artifacts.read(version.path, sha256=version.sha256)
-    except (FileNotFoundError, ArtifactAltered) as error:
-        log.warning("model.unusable", model_id=version.id, reason=repr(error))
+    files = _files_of(version, artifacts)
+    if not files:
         return None, {}
     if tuple(json.loads(files[SCHEMA_FILE])["features"]) != FEATURES[kind]:
         log.warning("model.unusable", model_id=version.id, reason="features differ")
@@ -412,9 +469,11 @@ def _view(
         source=outlook.source if outlook else "none",
         model_id=plugs.id if plugs else None,
         model_sha256=plugs.sha256 if plugs else None,
+        model_kind=plugs.kind if plugs else None,
         energy_source=outlook.energy_source if outlook else "none",
         energy_model_id=energy.id if energy else None,
         energy_model_sha256=energy.sha256 if energy else None,
+        energy_model_kind=energy.kind if energy else None,
         telemetry_at=said_at,
         is_after_gap=outlook.is_after_gap if outlook else True,
         battery_capacity_kwh=vehicle.battery_capacity_kwh,
