@@ -20,7 +20,7 @@ from backend.edge.proofs import Pass
 from backend.federation.demand import Examples
 from backend.federation.masking_messages import MaskingRefused
 from backend.federation.networks import shapes
-from backend.federation.participant import errors_kwh, loss, r2
+from backend.federation.participant import forecast_errors, loss, r2
 from backend.federation.peers import Peers
 from backend.federation.signing import Signer, noise_key_of
 from backend.federation.sites import Site
@@ -56,16 +56,18 @@ class Done:
     masked: int = 0
     refused: list[str] = field(default_factory=list)
 
-    def note(self, kind: str, sent: Reply) -> None:
-        """Count what was sent in answer to a kind of task, or why it was refused."""
+    def note(self, kind: str, sent: Reply) -> bool:
+        """Count what was sent in answer to a kind of task; False if it was refused."""
         if sent.status != HTTPStatus.OK:
             self.refused.append(str(sent.json().get("code", sent.status)))
-        elif kind == "train":
+            return False
+        if kind == "train":
             self.trained += 1
         elif kind == "mask":
             self.masked += 1
         else:
             self.scored += 1
+        return True
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -130,7 +132,7 @@ class Gateway:
         )
 
     def step(self, done: Done) -> bool:
-        """Do what is asked now; False if there is nothing.
+        """Do what is asked now; False if that is nothing, or what was sent was refused.
 
         Raises:
             ServiceAway: If the service does not answer.
@@ -147,8 +149,7 @@ class Gateway:
             "judge": self._judge,
             "mask": self._mask,
         }
-        done.note(task["kind"], answers[task["kind"]](task))
-        return True
+        return done.note(task["kind"], answers[task["kind"]](task))
 
     def _task(self) -> dict[str, Any] | None:
         place = f"{API}/rounds/current/task"
@@ -178,7 +179,7 @@ class Gateway:
         figures = {
             "loss": loss(mine.family, mine.weights, self.examples.holdout),
             "r2": r2(mine.family, mine.weights, self.examples.holdout),
-            **errors_kwh(mine.family, mine.weights, self.examples),
+            **forecast_errors(mine.family, mine.weights, self.examples),
         }
         said = self._signer.sign(mine, ScoreAnswer(self.site_id, figures))
         body = json.dumps(figures).encode()
@@ -309,6 +310,8 @@ def take_part(
     sleep: Callable[[float], None] = time.sleep,
 ) -> Done:
     """Do what is asked until nothing was for a while; a service that is away is waited for.
+
+    After a refusal, too, there is a pause: the task stays, and would else be answered without end.
 
     Args:
         gateway: Of the site.

@@ -1,8 +1,8 @@
 """A site's hourly energy as examples of a day ahead: 26 inputs, each known 24 hours before.
 
-Energies are divided by the site's own 98th percentile, which it keeps; what is left are numbers of
-one size at every site, so no round for common means and spreads is needed. What the network learns
-is how an hour differs from the like days before it.
+Energies are divided by the site's own 98th percentile, a figure that never leaves it; what is left
+are numbers of one size at every site, so no round for common means and spreads is needed. What the
+network learns is how an hour differs from the like days before it.
 """
 
 from collections.abc import Sequence

@@ -89,20 +89,19 @@ def r2(family: str, weights: Weights, rows: Rows) -> float:
     return 1 - loss(family, weights, rows) / variance if variance > 0 else 0.0
 
 
-def errors_kwh(family: str, weights: Weights, examples: Examples) -> dict[str, float]:
-    """Mean absolute errors on one's own holdout, in kWh of an hour: of the model, of usual days.
+def forecast_errors(family: str, weights: Weights, examples: Examples) -> dict[str, float]:
+    """Absolute errors on one's own holdout per energy charged, of the model and of usual days.
 
-    Whoever hears them beside losses can tell roughly how much energy the site sees.
+    Weighted absolute percentage errors (WAPE), as shares: they tell nothing of how much it is.
     """
     rows = examples.holdout
-    if not len(rows):
+    energy = float(np.sum(rows.y + rows.usual, dtype=np.float64))
+    if energy <= 0:
         return {}
-    off = np.abs(predict(family, weights, rows.x) - rows.y).astype(np.float64)
-    usual = np.abs(rows.y).astype(np.float64)
-    scale_kwh = examples.scale_kwh
+    off = np.abs(predict(family, weights, rows.x) - rows.y)
     return {
-        "mae_kwh": float(off.mean()) * scale_kwh,
-        "usual_mae_kwh": float(usual.mean()) * scale_kwh,
+        "wape": float(np.sum(off, dtype=np.float64)) / energy,
+        "usual_wape": float(np.sum(np.abs(rows.y), dtype=np.float64)) / energy,
     }
 
 
@@ -145,5 +144,5 @@ def _metrics(task: TrainTask, trained: Weights, examples: Examples) -> Mapping[s
         "train_loss": loss(task.family, trained, examples.train),
         "holdout_loss": loss(task.family, trained, examples.holdout),
         "holdout_r2": r2(task.family, trained, examples.holdout),
-        **errors_kwh(task.family, task.weights, examples),
+        **forecast_errors(task.family, task.weights, examples),
     }

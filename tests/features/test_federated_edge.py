@@ -47,7 +47,7 @@ def test_gateways_come_to_the_same_model_as_the_embedded_engine(house: House) ->
 
     assert there["model_sha256"] == here["model_sha256"]
     # Gateways judge the last model, too.
-    for name in ("final_loss", "final_r2", "final_mae_kwh", "cost_saved_eur_per_site_day"):
+    for name in ("final_loss", "final_r2", "final_wape", "cost_saved_eur_per_mwh"):
         assert there["summary"][name] == pytest.approx(here["summary"][name], abs=1e-12)
     assert (here["keys_held_by"], there["keys_held_by"]) == ("service", "participants")
     detail = house.get(f"{ROUNDS}/{house.get(ROUNDS).json()['data'][0]['id']}").json()

@@ -119,7 +119,7 @@ def test_an_experiment_is_drawn_and_exported_from_the_command_line(
     ]
     assert (tmp_path / "x.png").read_bytes().startswith(b"\x89PNG")
     rows = list(csv.DictReader((tmp_path / "x.csv").read_text().splitlines()))
-    for name in ("r2", "cost_saved_eur_per_site_day", "bytes_moved", "cpu_s", "rss_mb"):
+    for name in ("r2", "cost_saved_eur_per_mwh", "bytes_moved", "cpu_s", "rss_mb"):
         assert [float(row[name]) for row in rows] == [one[name] for one in seen["rounds"]]
     assert {row["epsilon"] + row["noise_scale"] + row["gas_used"] for row in rows} == {""}
     assert json.loads((tmp_path / "x.json").read_text())["summary"] == seen["summary"]
@@ -134,12 +134,12 @@ def test_the_picture_of_a_private_experiment_says_what_it_spent_and_what_nobody_
     seen = experiment(house, train(house, experiment_id="private", privacy=privacy))
     run("plot", "federated", "private", "--out", tmp_path / "x.svg")
 
-    shown = [(one["noise_scale"], one["cost_saved_eur_per_site_day"]) for one in seen["rounds"]]
+    shown = [(one["noise_scale"], one["cost_saved_eur_per_mwh"]) for one in seen["rounds"]]
     epsilons = [one["epsilon"] for one in seen["rounds"]]
     assert shown == [(2.0, None), (2.0, None)]
     assert epsilons == sorted(epsilons)
     assert (seen["summary"]["noise_scale"], seen["summary"]["epsilon"]) == (2.0, epsilons[-1])
-    assert seen["summary"]["cost_saved_eur_per_site_day"] is None
+    assert seen["summary"]["cost_saved_eur_per_mwh"] is None
     picture = (tmp_path / "x.svg").read_text()
     for text in (
         "largest epsilon, at noise scale 2",
@@ -156,15 +156,15 @@ def test_the_picture_of_a_private_experiment_says_what_it_spent_and_what_nobody_
 def test_what_a_better_forecast_is_worth_is_that_of_the_median_site() -> None:
     terms = _terms(imbalance_eur_per_kwh=0.1)
     said: list[dict[str, Any]] = [
-        {"mae_kwh": 2.0, "usual_mae_kwh": 3.0},
-        {"mae_kwh": 4.0, "usual_mae_kwh": 4.5},
-        {"mae_kwh": 9.0, "usual_mae_kwh": 8.0},
-        {"mae_kwh": 1.0},  # an older gateway
-        {"mae_kwh": float("nan"), "usual_mae_kwh": 1e9},
+        {"wape": 0.2, "usual_wape": 0.3},
+        {"wape": 0.4, "usual_wape": 0.45},
+        {"wape": 0.9, "usual_wape": 0.8},
+        {"wape": 0.1},  # an older gateway
+        {"wape": float("nan"), "usual_wape": 1e9},
     ]
 
-    assert cost_saved(said, terms) == pytest.approx(24 * 0.5 * 0.1)
-    assert cost_saved(said[2:], terms) == pytest.approx(24 * -1.0 * 0.1)
+    assert cost_saved(said, terms) == pytest.approx(1_000 * 0.05 * 0.1)
+    assert cost_saved(said[2:], terms) == pytest.approx(1_000 * -0.1 * 0.1)
     assert cost_saved(said[3:], terms) is None
 
 
@@ -199,31 +199,31 @@ def test_cost_saved_follows_from_what_sites_said_and_the_price_that_was_asked_fo
     for number, row in enumerate(house.get(ROUNDS).json()["data"][::-1]):
         updates = house.get(f"{ROUNDS}/{row['id']}").json()["updates"]
         said = [one["metrics"] for one in updates]
-        fallen = np.median([one["usual_mae_kwh"] - one["mae_kwh"] for one in said])
+        fallen = np.median([one["usual_wape"] - one["wape"] for one in said])
         shown = seen["rounds"][number]
-        assert shown["cost_saved_eur_per_site_day"] == pytest.approx(24 * 0.2 * fallen)
-        assert shown["mae_kwh"] == np.median([one["mae_kwh"] for one in said])
+        assert shown["cost_saved_eur_per_mwh"] == pytest.approx(1_000 * 0.2 * fallen)
+        assert shown["wape"] == np.median([one["wape"] for one in said])
     # Trained models are nearer than the one before the first round, usual days stay as they are.
     summary = seen["summary"]
-    worth = "cost_saved_eur_per_site_day"
-    assert summary["final_mae_kwh"] < seen["rounds"][0]["mae_kwh"]
-    assert summary["usual_mae_kwh"] == pytest.approx(seen["rounds"][0]["usual_mae_kwh"])
+    worth = "cost_saved_eur_per_mwh"
+    assert summary["final_wape"] < seen["rounds"][0]["wape"]
+    assert summary["usual_wape"] == pytest.approx(seen["rounds"][0]["usual_wape"])
     assert summary[worth] > seen["rounds"][0][worth]
     assert summary["imbalance_eur_per_kwh"] == 0.2
 
 
-def test_an_older_gateway_judges_without_errors_in_kwh(
+def test_an_older_gateway_judges_without_errors(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     add_sites(house)
     gateways = [gateway(house, name, data) for name, data in examples(house).items()]
-    monkeypatch.setattr("backend.edge.learning.errors_kwh", lambda *_: {})
+    monkeypatch.setattr("backend.edge.learning.forecast_errors", lambda *_: {})
 
     with at_work(gateways):
         summary = train(house, engine="edge", num_rounds=1)
 
     assert summary["final_loss"] > 0
-    assert (summary["final_mae_kwh"], summary["cost_saved_eur_per_site_day"]) == (None, None)
+    assert (summary["final_wape"], summary["cost_saved_eur_per_mwh"]) == (None, None)
 
 
 def test_convergence_is_where_the_curve_stays_near_its_end() -> None:

@@ -10,7 +10,7 @@ from backend.federation.noise import SecretStream
 from backend.federation.participant import (
     WrongModel,
     context_of,
-    errors_kwh,
+    forecast_errors,
     loss,
     score,
     seed_of,
@@ -40,19 +40,20 @@ def test_training_lowers_the_loss_on_hours_it_never_saw() -> None:
     assert answer.metrics["holdout_loss"] == pytest.approx(loss(FAMILY, moved, ONE.holdout))
 
 
-def test_errors_are_said_in_kwh_of_an_hour_beside_those_of_usual_days() -> None:
-    """Two hours 0.5 and 0.2 above usual at a scale of 10 kWh: usual days miss 3.5 kWh an hour."""
+def test_errors_are_said_as_shares_of_the_energy_beside_those_of_usual_days() -> None:
+    """Two hours 0.5 and 0.2 above a usual 1: of 2.7 charged, usual days miss 0.7."""
     x = np.zeros((2, 26), np.float32)
     rows = Rows(x, np.array([0.5, 0.2], np.float32), np.ones(2, np.float32))
     data = Examples(rows, rows, rows[:0], scale_kwh=10.0)
     weights = {"w": np.zeros((26, 1), np.float32), "b": np.array([0.3], np.float32)}
 
-    said = errors_kwh(FAMILY, weights, data)
+    said = forecast_errors(FAMILY, weights, data)
 
     # The network says 0.3 for each: it misses by 0.2 and by 0.1.
-    assert said == {"mae_kwh": pytest.approx(1.5), "usual_mae_kwh": pytest.approx(3.5)}
-    assert errors_kwh(FAMILY, weights, replace(data, holdout=rows[:0])) == {}
-    assert train(train_task("me", weights), data).metrics["mae_kwh"] == said["mae_kwh"]
+    assert said == {"wape": pytest.approx(0.3 / 2.7), "usual_wape": pytest.approx(0.7 / 2.7)}
+    assert forecast_errors(FAMILY, weights, replace(data, scale_kwh=99.0)) == said
+    assert forecast_errors(FAMILY, weights, replace(data, holdout=rows[:0])) == {}
+    assert train(train_task("me", weights), data).metrics["wape"] == said["wape"]
 
 
 def test_the_same_task_gives_the_same_bytes() -> None:

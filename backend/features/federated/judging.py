@@ -19,8 +19,8 @@ from backend.federation.weights import Weights
 
 RECEIVED = ("received_loss", "received_r2")
 TRAINED = ("holdout_loss", "holdout_r2")
-ERRORS = ("mae_kwh", "usual_mae_kwh")
-HOURS_A_DAY = 24
+ERRORS = ("wape", "usual_wape")
+KWH_PER_MWH = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +115,7 @@ def figures(sent: Sent, aggregated: Aggregate, terms: Terms, *, selected: int) -
         "participation": len(sent.answers) / selected if selected else 0.0,
         "disagreement": _disagreement(sent.scores),
         **{name: median(said, name) for name in (*RECEIVED, *TRAINED, *ERRORS, "train_loss")},
-        "cost_saved_eur_per_site_day": cost_saved(said, terms),
+        "cost_saved_eur_per_mwh": cost_saved(said, terms),
     }
 
 
@@ -124,26 +124,26 @@ def final_figures(said: Sequence[Mapping[str, Any]], terms: Terms) -> dict[str, 
     return {
         "final_loss": median(said, "received_loss"),
         "final_r2": median(said, "received_r2"),
-        "final_mae_kwh": median(said, "mae_kwh"),
-        "usual_mae_kwh": median(said, "usual_mae_kwh"),
-        "cost_saved_eur_per_site_day": cost_saved(said, terms),
+        "final_wape": median(said, "wape"),
+        "usual_wape": median(said, "usual_wape"),
+        "cost_saved_eur_per_mwh": cost_saved(said, terms),
     }
 
 
 def cost_saved(said: Sequence[Mapping[str, Any]], terms: Terms) -> float | None:
-    """What a model's smaller errors than those of usual days are worth, EUR per site and day.
+    """What a model's smaller errors than those of usual days are worth, EUR per MWh charged.
 
     Of the median site, at the price of imbalance that the terms assume: a value, not money that
     anybody was paid. Negative if usual days are nearer; None if no site says both errors.
     """
     fallen = [
-        float(one["usual_mae_kwh"]) - float(one["mae_kwh"])
+        float(one["usual_wape"]) - float(one["wape"])
         for one in said
         if all(is_figure(name, one.get(name)) for name in ERRORS)
     ]
     if not fallen:
         return None
-    return HOURS_A_DAY * float(np.median(fallen)) * terms.imbalance_eur_per_kwh
+    return KWH_PER_MWH * float(np.median(fallen)) * terms.imbalance_eur_per_kwh
 
 
 def median(said: Sequence[Mapping[str, Any]], name: str) -> float | None:

@@ -10,7 +10,7 @@ NOTHING = float("nan")
 SUMMARISED = {
     "r2": "final_r2",
     "loss": "final_loss",
-    "cost_saved_eur_per_site_day": "cost_saved_eur_per_site_day",
+    "cost_saved_eur_per_mwh": "cost_saved_eur_per_mwh",
 }
 
 
@@ -61,13 +61,13 @@ def _learned(axes: Any, points: Sequence[CurvePoint], summary: dict[str, Any]) -
 
 def _worth(axes: Any, points: Sequence[CurvePoint], summary: dict[str, Any]) -> None:  # noqa: ANN401 - as above
     """What the model is worth at the assumed price; nothing is known where sites say nothing."""
-    after, saved = _models(points, summary, "cost_saved_eur_per_site_day")
+    after, saved = _models(points, summary, "cost_saved_eur_per_mwh")
     axes.plot(after, saved, "o-", color="tab:green")
     axes.axhline(0, color="gray", linewidth=0.8)
     price = summary.get("imbalance_eur_per_kwh")
     at = "" if price is None else f" at {price:g} €/kWh"
     axes.set(title=f"Worth of the forecast beside usual days{at}")
-    axes.set(xlabel="rounds done", ylabel="€ per site and day")
+    axes.set(xlabel="rounds done", ylabel="€ per MWh charged")
     _say_if_nothing((axes,), saved, "no site said its errors")
 
 

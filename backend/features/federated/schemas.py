@@ -157,9 +157,9 @@ class CurvePoint(BaseModel):
     accepted: int | None
     loss: float | None = Field(description="Median holdout loss of the model the round began with")
     r2: float | None = Field(description="Median holdout R² of that model")
-    mae_kwh: float | None = Field(description="Its median error, kWh of an hour")
-    usual_mae_kwh: float | None = Field(description="The same of usual days, without any model")
-    cost_saved_eur_per_site_day: float | None = Field(
+    wape: float | None = Field(description="Its median error, as a share of the energy charged")
+    usual_wape: float | None = Field(description="The same of usual days, without any model")
+    cost_saved_eur_per_mwh: float | None = Field(
         description="What that model's better forecast is worth at the median site, at the assumed "
         "price of imbalance; negative where usual days do better, null where nobody says"
     )
@@ -296,10 +296,10 @@ class JudgementNew(Body):
 
     loss: Annotated[float, Field(ge=0, le=1e9)]
     r2: Annotated[float, Field(ge=-1e9, le=1)]
-    mae_kwh: Annotated[
-        float | None, Field(ge=0, le=1e9, description="Mean absolute error, kWh of an hour")
+    wape: Annotated[
+        float | None, Field(ge=0, le=1e9, description="Absolute errors per energy charged")
     ] = None
-    usual_mae_kwh: Annotated[
+    usual_wape: Annotated[
         float | None, Field(ge=0, le=1e9, description="The same of usual days, without the model")
     ] = None
 
