@@ -15,7 +15,6 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from backend.edge.asking import Ask, Reply, ServiceAway, ask_over_http, told
 from backend.edge.budget import Budget, BudgetRefused
 from backend.edge.enrolling import enrol
-from backend.edge.memory import Memory
 from backend.edge.proofs import Pass
 from backend.federation.demand import Examples
 from backend.federation.masking_messages import MaskingRefused
@@ -33,6 +32,7 @@ from backend.federation.tasks import (
     TrainTask,
 )
 from backend.federation.weights import Weights, WeightsRefused, content_hash, from_npz, to_npz
+from backend.masked_sums import Memory
 
 API = "/api/v1/federated"
 JSON, BYTES = "application/json", "application/octet-stream"

@@ -13,8 +13,14 @@ from sqlalchemy import func, select
 
 from backend.edge.asking import Headers, Reply, ServiceAway
 from backend.edge.budget import Budget, BudgetRefused
-from backend.edge.learning import Done, Gateway, TaskRefused, mask_task_of, train_task_of
-from backend.edge.memory import Memory
+from backend.edge.learning import (
+    Done,
+    Gateway,
+    TaskRefused,
+    mask_task_of,
+    take_part,
+    train_task_of,
+)
 from backend.features.credentials.holder import DEMO_HOLDER
 from backend.features.federated import queries, service
 from backend.features.federated.conductor import Chair, conduct
@@ -27,6 +33,7 @@ from backend.federation.sites import Site
 from backend.federation.statements import statement_about
 from backend.federation.tasks import Answer, MaskAnswer, MaskTask, Task
 from backend.federation.weights import to_npz
+from backend.masked_sums import Memory
 from tests.conftest import House
 from tests.features.federated_sites import (
     ON_SQLITE,
@@ -531,6 +538,24 @@ def test_a_gateway_remembers_before_it_sends_and_takes_no_others_memory(
 
     assert kept["name"] == "site_0"
     assert "scene" in kept["context"]
+
+
+@ON_SQLITE
+def test_a_gateway_that_is_refused_pauses_before_it_tries_again(
+    scene: Scene, tmp_path: Path
+) -> None:
+    key, pauses = Ed25519PrivateKey.generate(), list[float]()
+    memory = Memory(tmp_path / "stranger.json", site_id="site_0")
+    stranger = replace(scene.gateways[0], key=key, memory=memory)
+
+    def _pause(seconds: float) -> None:
+        pauses.append(seconds)
+        threading.Event().wait(seconds)
+
+    done = take_part(stranger, idle_s=0.5, poll_s=0.1, sleep=_pause)
+
+    assert len(pauses) <= 5
+    assert done.refused == ["stranger"] * len(pauses)
 
 
 @ON_SQLITE
