@@ -1,5 +1,6 @@
 """Tasks of trees: models and rows as text and file, and what a participant refuses to do."""
 
+import hashlib
 import io
 import json
 from dataclasses import replace
@@ -11,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from backend.federation.participant import WrongModel
+from backend.federation.statements import statement_about
 from backend.federation.tasks import ScoreAnswer
 from backend.federation.tree_models import TreeModel, model_text, read_model
 from backend.federation.tree_participant import NotWithTheseRows, answer
@@ -97,6 +99,18 @@ def test_growing_and_grading_are_what_the_functions_give() -> None:
     )
     assert isinstance(graded, ScoreAnswer)
     assert graded.gains["site1"] != 0
+
+
+def test_what_is_signed_of_trees_is_the_hash_of_their_text() -> None:
+    task = GrowTask(**COMMON, round_id="test-4", asked_at=1_800_000_000)
+    grown = answer(task, OWN)
+    assert isinstance(grown, TreeAnswer)
+
+    said = statement_about(task, grown, did="did:key:z6Mk", nonce="n")
+
+    assert said.content_hash == hashlib.sha256(grown.text.encode()).hexdigest()
+    assert (said.kind, said.num_examples, said.metrics) == ("update", 400, grown.metrics)
+    assert (said.round_id, said.parent_hash) == ("test-4", task.parent_hash)
 
 
 def test_a_model_other_than_the_named_one_is_not_grown_upon() -> None:
