@@ -9,11 +9,11 @@ from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 
-from backend.edge.files import replace_file
 from backend.federation.demand import Rows
 from backend.federation.participant import context_of
 from backend.federation.privacy import BudgetExhausted, PrivacyLedger, usual_delta
 from backend.federation.tasks import TrainTask
+from backend.files import replace_file
 
 ANY_MODEL = "any model"
 REMEMBERED = 1_000

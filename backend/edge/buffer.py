@@ -7,12 +7,13 @@ small file beside it, replaced whole. A line torn by a power cut is passed over.
 import json
 import math
 import os
-import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+
+from backend.files import replace_file
 
 NAMES = ("at", "is_plugged_in", "soc_percent", "power_kw")
 HIGHEST_PERCENT = 100.0
@@ -74,12 +75,7 @@ class Buffer:
 
     def mark_sent(self, end: int) -> None:
         """Note that everything up to here is with the service."""
-        handle, temporary = tempfile.mkstemp(dir=self._file.parent, prefix=f".{self._mark.name}")
-        with os.fdopen(handle, "w") as file:
-            file.write(str(end))
-            file.flush()
-            os.fsync(file.fileno())
-        Path(temporary).replace(self._mark)
+        replace_file(self._mark, str(end).encode())
 
     def set_aside(self, point: Mapping[str, Any], reason: str) -> None:
         """Keep a point that the service refused, with the reason, out of the way."""

@@ -123,9 +123,9 @@ def join_rounds(
     from backend.edge.asking import ServiceAway  # noqa: PLC0415 - slow to load
     from backend.edge.budget import Budget  # noqa: PLC0415
     from backend.edge.learning import Gateway, take_part  # noqa: PLC0415
-    from backend.edge.memory import Memory  # noqa: PLC0415
     from backend.edge.proofs import KeyRefused, Pass, key_in  # noqa: PLC0415
     from backend.edge.series import DataRefused, examples_in  # noqa: PLC0415
+    from backend.masked_sums import Memory  # noqa: PLC0415
 
     try:
         gateway = Gateway(

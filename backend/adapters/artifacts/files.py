@@ -2,10 +2,10 @@
 
 import hashlib
 import json
-import os
-import tempfile
 from pathlib import Path
 from typing import Any
+
+from backend.files import replace_file
 
 
 class ArtifactAltered(Exception):
@@ -32,11 +32,12 @@ class ArtifactFiles:
         target = self._folder / name
         target.mkdir(parents=True, exist_ok=True)
         for file_name, content in files.items():
-            _write_atomically(target / file_name, content)
+            replace_file(target / file_name, content.encode())
         digest = _digest(files)
         hashes = {n: hashlib.sha256(c.encode()).hexdigest() for n, c in sorted(files.items())}
         whole = {**manifest, "sha256": digest, "files": hashes}
-        _write_atomically(target / "manifest.json", json.dumps(whole, indent=2, sort_keys=True))
+        text = json.dumps(whole, indent=2, sort_keys=True)
+        replace_file(target / "manifest.json", text.encode())
         return digest
 
     def read(self, name: str, *, sha256: str) -> dict[str, str]:
@@ -62,12 +63,3 @@ def _digest(files: dict[str, str]) -> str:
     for name, content in sorted(files.items()):
         whole.update(f"{name}\0{len(content)}\0{content}".encode())
     return whole.hexdigest()
-
-
-def _write_atomically(path: Path, content: str) -> None:
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}")
-    with os.fdopen(handle, "w") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    Path(temporary).replace(path)

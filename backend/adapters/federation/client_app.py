@@ -1,7 +1,7 @@
 """Flower's ClientApp of a participant: a message in, training or scoring, a message out."""
 
 from collections.abc import Callable
-from typing import cast
+from typing import Protocol, cast
 
 from flwr.app import ConfigRecord, Context, Message
 from flwr.clientapp import ClientApp
@@ -12,8 +12,38 @@ from backend.federation.sites import Site
 MEMORY = "masking"
 
 
-def make_client_app(site_of: Callable[[Context], Site]) -> ClientApp:
-    """The ClientApp that every engine runs, given how to find the site of a node."""
+class Memory(Protocol):
+    """What a participant remembers of masked sums from one message to the next."""
+
+    def read(self) -> bytes | None:
+        """What was written last; None at first."""
+        ...
+
+    def write(self, data: bytes) -> None:
+        """Keep it."""
+        ...
+
+
+class InContext:
+    """Memory in what Flower keeps of a node for as long as a run lasts."""
+
+    def __init__(self, context: Context) -> None:
+        self._state = context.state
+
+    def read(self) -> bytes | None:
+        """What was written last; None at first."""
+        known = self._state.config_records.get(MEMORY)
+        return None if known is None else bytes(cast("bytes", known["memory"]))
+
+    def write(self, data: bytes) -> None:
+        """Keep it."""
+        self._state[MEMORY] = ConfigRecord({"memory": data})
+
+
+def make_client_app(
+    site_of: Callable[[Context], Site], memory_of: Callable[[Context], Memory] = InContext
+) -> ClientApp:
+    """The ClientApp that every engine runs, given how to find a node's site and its memory."""
     app = ClientApp()
 
     @app.train()
@@ -28,12 +58,10 @@ def make_client_app(site_of: Callable[[Context], Site]) -> ClientApp:
 
     @app.query()
     def on_mask(message: Message, context: Context) -> Message:
-        # The node keeps its context between messages; keys of a sum never leave it.
-        known = context.state.config_records.get(MEMORY)
-        memory = None if known is None else bytes(cast("bytes", known["memory"]))
-        task = messages.mask_task_of(message.content)
-        said, memory = site_of(context).mask(task, memory)
-        context.state[MEMORY] = ConfigRecord({"memory": memory})
+        # Keys of a sum never leave the node.
+        memory, task = memory_of(context), messages.mask_task_of(message.content)
+        said, whole = site_of(context).mask(task, memory.read())
+        memory.write(whole)
         return Message(messages.records_of_answer(said), reply_to=message)
 
     @app.train(tree_messages.ACTION)

@@ -2,9 +2,10 @@
 
 Started as `flower-supernode … --node-config 'participant="NAME" key="FILE" series="FILE"
 timezone="ZONE"'`; `key` is the PEM of the Ed25519 key that signs what the site sends (`did` if that
-is not its did:key), `peers` a JSON object of the other sites' DIDs, without which it takes part in
-no masked sum, `country="DE"` adds public holidays, `noise-key="FILE"` is a secret of its own for
-noise and masks, `trees="FILE"` its rows for trees, with which `series` may be left out.
+is not its did:key). Masked sums need `peers`, a JSON object of the other sites' DIDs, and `memory`,
+a file of this node's own: whoever asks anew is not helped twice. `country="DE"` adds public
+holidays, `noise-key="FILE"` is a secret of its own for noise and masks, `trees="FILE"` its rows for
+trees, with which `series` may be left out.
 """
 
 import csv
@@ -20,10 +21,12 @@ from numpy.typing import NDArray
 
 from backend.adapters.federation.client_app import make_client_app
 from backend.federation.demand import Examples, hourly_examples
+from backend.federation.masking_messages import MaskingRefused
 from backend.federation.peers import Peers, peers_of
 from backend.federation.signing import Signer, noise_key_of
 from backend.federation.sites import Site
 from backend.federation.tree_rows import from_npz
+from backend.masked_sums import Memory
 
 HOUR = timedelta(hours=1)
 MOST_HOURS = 24 * 366 * 20
@@ -55,6 +58,18 @@ def site_of_node(context: Context) -> Site:
         peers_in(config.get("peers")),
         rows,
     )
+
+
+def memory_of_node(context: Context) -> Memory:
+    """What a node remembers of masked sums, also when another run asks.
+
+    Raises:
+        MaskingRefused: If its settings name no file for that.
+    """
+    config = {name: str(value) for name, value in context.node_config.items()}
+    if "memory" not in config:
+        raise MaskingRefused("this node has no memory, and takes part in no masked sum")
+    return Memory(Path(config["memory"]), site_id=config["participant"])
 
 
 def _examples(config: Mapping[str, str]) -> Examples:
@@ -137,4 +152,4 @@ def _hour(text: str) -> datetime:
     return moment.astimezone(UTC)
 
 
-app = make_client_app(site_of_node)
+app = make_client_app(site_of_node, memory_of_node)

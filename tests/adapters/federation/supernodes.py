@@ -63,6 +63,7 @@ class Node:
             "timezone": timezone,
             "key": self.folder / KEY_FILE,
             "peers": self.folder / PEERS_FILE,
+            "memory": self.folder / "sums.json",
         }
         if (self.folder / ROWS_FILE).exists():
             own["trees"] = self.folder / ROWS_FILE

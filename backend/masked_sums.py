@@ -1,14 +1,14 @@
-"""What a gateway remembers of masked sums, in a file of its own that nobody else may read.
+"""What a participant remembers of masked sums, in a file of its own that nobody else may read.
 
-A sum's secret lies in it, and which rounds' sums the gateway has helped to unmask: that it helps
-with no second one of a round rests upon this file.
+A sum's secret lies in it, and which rounds' sums the participant has helped to unmask: that it
+helps with no second one of a round rests upon this file.
 """
 
 from pathlib import Path
 
-from backend.edge.files import replace_file
 from backend.federation.masking import MaskingState
 from backend.federation.masking_messages import MaskingRefused
+from backend.files import replace_file
 
 
 class Memory:

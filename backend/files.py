@@ -1,4 +1,4 @@
-"""Files in which a gateway keeps what it must not forget."""
+"""Files that hold what must not be forgotten."""
 
 import os
 import tempfile
