@@ -14,7 +14,7 @@ from backend.adapters.events.outbox import record
 from backend.features.federated.storing import WeightsAltered
 from backend.features.federated.trees_schemas import TreesRunResult, TreeTarget
 from backend.features.forecasts.models import ModelVersion
-from backend.features.forecasts.vehicles_service import BETTER_THAN, MODEL_FILE, TOGETHER
+from backend.features.forecasts.vehicles_models import BETTER_THAN, MODEL_FILE, TOGETHER
 from backend.federation.tree_models import TreeModel, as_trees, model_text, text_of
 from backend.federation.tree_tasks import TreeSettings
 from backend.forecasting.vehicle_training import AVAILABILITY, ENERGY_TO_FULL

@@ -29,13 +29,13 @@ from backend.features.federated.trees_schemas import (
     TreesRunNew,
     TreeTarget,
 )
+from backend.features.forecasts.vehicles_models import OwnModel, own_model
 from backend.features.forecasts.vehicles_queries import (
     LEARNED_FROM,
     gathered,
     home_of,
     traces_of,
 )
-from backend.features.forecasts.vehicles_service import OwnModel, own_model
 from backend.features.jobs.service import Report
 from backend.federation.tree_rounds import TreeRun
 from backend.federation.tree_rows import SiteRows

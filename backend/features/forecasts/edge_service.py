@@ -11,7 +11,7 @@ from backend.adapters.artifacts.files import ArtifactAltered, ArtifactFiles
 from backend.compute import Compute
 from backend.edge.bundle import Manifest, pack
 from backend.features.forecasts.models import ModelVersion
-from backend.features.forecasts.vehicles_service import BUNDLE_FILE
+from backend.features.forecasts.vehicles_models import BUNDLE_FILE
 from backend.forecasting.edge_export import PortableModel, export, sample_rows
 from backend.problems import NotFound, Problem
 

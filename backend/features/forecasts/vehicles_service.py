@@ -4,7 +4,7 @@ import base64
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime, timedelta
 from http import HTTPStatus
 from importlib.metadata import version as version_of
@@ -15,14 +15,21 @@ import structlog
 from sqlalchemy import delete, insert, update
 from sqlalchemy.orm import Session
 
-from backend.adapters.artifacts.files import ArtifactAltered, ArtifactFiles
+from backend.adapters.artifacts.files import ArtifactFiles
 from backend.adapters.events.outbox import record
 from backend.compute import Compute, Overdue, WorkerLost
 from backend.database import Database, new_id
 from backend.edge.bundle import Manifest, pack
 from backend.features.credentials.holder import Holder
-from backend.features.forecasts import queries
 from backend.features.forecasts.models import ModelVersion, VehicleForecast
+from backend.features.forecasts.vehicles_models import (
+    BUNDLE_FILE,
+    METRICS_FILE,
+    MODEL_FILE,
+    SCHEMA_FILE,
+    Serving,
+    serving,
+)
 from backend.features.forecasts.vehicles_queries import (
     LEARNED_FROM,
     LOOKED_BACK,
@@ -41,8 +48,8 @@ from backend.features.forecasts.vehicles_schemas import (
 from backend.features.jobs.service import Report
 from backend.features.vehicles.models import Vehicle
 from backend.features.vehicles.telemetry import require_vehicle
-from backend.forecasting import availability_features, energy_to_full, plug_in_energy
-from backend.forecasting.availability import LEADS, Calibration, TooLittleTelemetry
+from backend.forecasting import plug_in_energy
+from backend.forecasting.availability import LEADS, TooLittleTelemetry
 from backend.forecasting.plug_in_energy import Expected
 from backend.forecasting.telemetry_features import Fleet, Trace
 from backend.forecasting.vehicle_forecast import (
@@ -53,9 +60,6 @@ from backend.forecasting.vehicle_forecast import (
     foresee_by_texts,
 )
 from backend.forecasting.vehicle_training import (
-    AVAILABILITY,
-    ENERGY_TO_FULL,
-    PLUG_IN_ENERGY,
     TrainedPart,
     train_fleet,
 )
@@ -65,22 +69,6 @@ log = structlog.get_logger("tasco.forecasts")
 TRAINING_TIMEOUT_S = 1_800.0
 FORESEEING_TIMEOUT_S = 30.0
 ISSUING_TIMEOUT_S = 300.0
-MODEL_FILE, SCHEMA_FILE, METRICS_FILE = "model.lightgbm.txt", "schema.json", "metrics.json"
-BUNDLE_FILE = "edge.bundle.b64"
-FEATURES = {
-    AVAILABILITY: availability_features.FEATURE_NAMES,
-    ENERGY_TO_FULL: energy_to_full.FEATURE_NAMES,
-    PLUG_IN_ENERGY: plug_in_energy.FEATURE_NAMES,
-}
-TOGETHER = {
-    AVAILABILITY: "federated_availability",
-    ENERGY_TO_FULL: "federated_energy_to_full",
-}
-"""The kinds of models that sites grow together, of the same features, by whom they stand in for."""
-
-BETTER_THAN = "better_than"
-"""In the decision on such a model: the one of this service that it did better than."""
-
 NOTHING_EXPECTED = Expected(float("nan"), "none")
 
 
@@ -217,100 +205,6 @@ def _register(database: Database, version: ModelVersion, *, now: datetime) -> No
         db.add(version)
         record(db, "model.registered", facts, now=now)
     log.info("model.trained", model_id=facts["model_id"], kind=kind, status=status)
-
-
-@dataclass(frozen=True, slots=True)
-class Serving:
-    """The models in service and what they were registered as."""
-
-    texts: Texts
-    availability: ModelVersion | None
-    energy_to_full: ModelVersion | None
-    plug_in_energy: ModelVersion | None
-    plug_in_text: str | None
-    fleet_median_kwh: float
-
-
-def serving(db: Session, artifacts: ArtifactFiles) -> Serving:
-    """The champions whose files are what was registered; others are left out and logged.
-
-    What sites grew together serves where there is no other, or where it did better than that on
-    the same rows.
-    """
-    plugs, plugs_files = _best(db, artifacts, AVAILABILITY)
-    energy, energy_files = _best(db, artifacts, ENERGY_TO_FULL)
-    texts = Texts(
-        availability=plugs_files.get(MODEL_FILE),
-        calibration=_calibration(plugs_files),
-        energy_to_full=energy_files.get(MODEL_FILE),
-    )
-    version, plug_in_files = _champion(db, artifacts, PLUG_IN_ENERGY)
-    said = json.loads(plug_in_files.get(SCHEMA_FILE, "{}")).get("conformal", {})
-    median_kwh = float(said.get("fleet_median_kwh", "nan"))
-    text = plug_in_files.get(MODEL_FILE) if "fleet_median_kwh" in said else None
-    return Serving(texts, plugs, energy, version if text else None, text, median_kwh)
-
-
-@dataclass(frozen=True, slots=True)
-class OwnModel:
-    """A champion that this service trained."""
-
-    id: str
-    text: str
-    calibration: Calibration
-
-
-def own_model(db: Session, artifacts: ArtifactFiles, kind: str) -> OwnModel | None:
-    """This service's own champion of a kind, if there is one."""
-    version, files = _champion(db, artifacts, kind)
-    if version is None:
-        return None
-    return OwnModel(version.id, files[MODEL_FILE], _calibration(files))
-
-
-def _calibration(files: dict[str, str]) -> Calibration:
-    schema = json.loads(files.get(SCHEMA_FILE, "{}"))
-    return Calibration(**schema.get("conformal", {}).get("calibration", {}))
-
-
-def _best(
-    db: Session, artifacts: ArtifactFiles, kind: str
-) -> tuple[ModelVersion | None, dict[str, str]]:
-    """This service's own champion, or the one that sites grew together if that is to serve."""
-    own, files = _champion(db, artifacts, kind)
-    together = queries.champion(db, TOGETHER[kind])
-    if together is None or (own and (together.decision or {}).get(BETTER_THAN) != own.id):
-        return own, files
-    found = _files_of(together, artifacts)
-    features = hashlib.sha256("\0".join(FEATURES[kind]).encode()).hexdigest()
-    if together.feature_schema_hash != features:
-        log.warning("model.unusable", model_id=together.id, reason="features differ")
-        found = {}
-    return (together, found) if found else (own, files)
-
-
-def _files_of(version: ModelVersion, artifacts: ArtifactFiles) -> dict[str, str]:
-    """The files of a version; none, and a line in the log, if they are not what was registered."""
-    try:
-        return artifacts.read(version.path, sha256=version.sha256)
-    except (FileNotFoundError, ArtifactAltered) as error:
-        log.warning("model.unusable", model_id=version.id, reason=repr(error))
-        return {}
-
-
-def _champion(
-    db: Session, artifacts: ArtifactFiles, kind: str
-) -> tuple[ModelVersion | None, dict[str, str]]:
-    version = queries.champion(db, kind)
-    if version is None:
-        return None, {}
-    files = _files_of(version, artifacts)
-    if not files:
-        return None, {}
-    if tuple(json.loads(files[SCHEMA_FILE])["features"]) != FEATURES[kind]:
-        log.warning("model.unusable", model_id=version.id, reason="features differ")
-        return None, {}
-    return version, files
 
 
 def forecast_vehicle(
