@@ -108,10 +108,10 @@ def test_supernodes_come_to_the_models_that_the_sites_of_this_service_come_to(
     settings = {"federation_url": f"flower://{link.address}", "federation_ca_file": CA}
     with house_on(sqlite_url, tmp_path, **settings) as house, ExitStack() as stack:
         started_nodes(house, link, tmp_path, stack)
-        for mode in ("validated", "secure"):
+        for mode, patience_s in (("validated", JOB_S), ("secure", 2 * JOB_S)):
             here = experiment(house, train(house, engine="embedded", mode=mode, **TERMS))
-            job = house.post(ROUNDS, {**TERMS, "mode": mode, "deadline_s": JOB_S}).json()
-            done = result_of(house, job["id"])
+            job = house.post(ROUNDS, {**TERMS, "mode": mode, "deadline_s": patience_s}).json()
+            done = result_of(house, job["id"], patience_s=patience_s)
 
             log = tmp_path / "superlink" / "log"
             assert done["state"] == "succeeded", (done, log.read_text())
