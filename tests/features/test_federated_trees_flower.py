@@ -18,9 +18,9 @@ from backend.adapters.federation.superlink import SuperLink
 from backend.features.federated import flower
 from backend.features.federated.models import FLOWER
 from backend.features.federated.signatures import Checked
-from backend.features.federated.trees_conducting import Conducted
+from backend.features.federated.trees_conducting import Conducted, conduct
 from backend.features.federated.trees_finishing import NoTreesAccepted
-from backend.features.federated.trees_flower_app import grow_among, outcome_of
+from backend.features.federated.trees_flower_app import SILENT, grow_among, outcome_of
 from backend.features.federated.trees_grouping import TooFewForTrees
 from backend.features.federated.trees_rows import FEATURES, rows_by_participant, settings_of
 from backend.features.federated.trees_schemas import TreesRunNew, TreeTarget
@@ -162,6 +162,23 @@ def test_where_all_are_silent_the_reasons_are_told(enrolled: House) -> None:
         grown(enrolled, SITES, others)
 
 
+class Odd(EmbeddedExchange):
+    """Nodes that fail with words which no database keeps."""
+
+    def missing(self) -> Mapping[str, str]:
+        return dict.fromkeys(super().missing(), "no\x00 w\ud800ay")
+
+
+def test_what_nodes_say_of_their_failure_can_be_stored(house: House) -> None:
+    run = TreeRun("test", TARGET, SETTINGS)
+    with closing(Odd({})) as nobody:
+        done = conduct(
+            nobody, NAMES, run, rounds=1, alone=0, clock=house.clock, report=lambda *_: None
+        )
+
+    assert done.missing == dict.fromkeys(NAMES, "no  w ay")
+
+
 def said(**figures: float) -> Conducted:
     """A run of which three sites say these losses, each one row, of which one boasts."""
     each = {"rows_test": 100.0, **figures}
@@ -171,10 +188,12 @@ def said(**figures: float) -> Conducted:
 
 
 def test_a_model_is_named_only_if_most_sites_say_that_it_is_better() -> None:
-    worse = outcome_of(said(simple_rule=2.0, alone=1.0, together=1.1), TARGET)
-    better = outcome_of(said(simple_rule=2.0, alone=1.2, together=1.1), TARGET)
+    worse = outcome_of(said(simple_rule=2.0, alone=1.0, together=1.1), TARGET, names="abc")
+    better = outcome_of(said(simple_rule=2.0, alone=1.2, together=1.1), TARGET, names="abcd")
 
     assert (worse.is_better, better.is_better) == (False, True)
+    assert [one.participant for one in worse.left_out] == []
+    assert [(one.participant, one.reason) for one in better.left_out] == [("d", SILENT)]
     weighted = (100 * 1.1 + 100 * 1.1 + 2_000 * 0.0) / 2_200
     assert better.over_all.together.log_loss == pytest.approx(weighted)
 

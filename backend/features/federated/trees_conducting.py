@@ -46,8 +46,13 @@ class _Table:
         """Bring the tasks; see `Exchange`."""
         answers = self.exchange.ask(tasks, timeout_s=ROUND_TIMEOUT_S)
         self.heard |= {one.participant for one in answers}
-        self.missing |= self.exchange.missing()
+        self.missing |= {name: _plain(why) for name, why in self.exchange.missing().items()}
         return answers
+
+
+def _plain(why: str) -> str:
+    """What a node says of its failure, as databases can keep it."""
+    return "".join(one if one.isprintable() else " " for one in why)
 
 
 def conduct(

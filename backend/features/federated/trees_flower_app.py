@@ -5,7 +5,7 @@ model, or why there is none.
 """
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 
 from backend.adapters.artifacts.files import ArtifactFiles
@@ -39,6 +39,7 @@ from backend.settings import read_settings
 RUN, TERMS = "run-id", "terms"
 REFUSALS = (TooFewForTrees, NoTreesAccepted)
 REFUSED, OPERATOR = "federated.trees_refused", "operator"
+SILENT = "took part, and did not say how the model does"
 CASES = ("simple_rule", "alone", "together")
 Figures = Mapping[str, float]
 
@@ -90,7 +91,7 @@ def grow_among(
         exchange, names, run, rounds=asked.rounds, alone=asked.rounds, clock=clock, report=_unseen
     )
     require_trees(done)
-    outcome = outcome_of(done, asked.target)
+    outcome = outcome_of(done, asked.target, names=names)
     now = clock.now()
     finish(
         database,
@@ -104,18 +105,20 @@ def grow_among(
     )
 
 
-def outcome_of(done: Conducted, target: TreeTarget) -> Outcome:
+def outcome_of(done: Conducted, target: TreeTarget, *, names: Sequence[str]) -> Outcome:
     """Who took part and what they say of it: their word is all there is, so most have to say so."""
     better = [one for one in done.said.values() if _is_better(one)]
+    took_part = [name for name in names if name not in done.missing]
     return Outcome(
         grouped_by="node",
         participants=[_participant(name, done.said[name], target) for name in sorted(done.said)],
         left_out=[
-            TreesLeftOut(participant=name, reason=done.missing[name])
-            for name in sorted(done.missing)
+            TreesLeftOut(participant=name, reason=done.missing.get(name, SILENT))
+            for name in names
+            if name not in done.said
         ],
         over_all=_compared(_mean(list(done.said.values())), target),
-        is_better=2 * len(better) > len(done.said),
+        is_better=2 * len(better) > len(took_part),
         better_than=None,  # nobody has tried that at the nodes
         is_simulated=None,
         left_over=0,
