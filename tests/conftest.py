@@ -32,13 +32,15 @@ POSTGRES_URL = os.environ.get("TASCO_TEST_POSTGRES_URL", "")
 NOON = datetime(2026, 3, 10, 10, 0, tzinfo=UTC)  # a Tuesday, 12:00 in Helsinki
 ADDRESS = "http://testserver"
 DATA = Path(os.environ.get("TASCO_DATA", "../shared/data"))
-# They take minutes, and a file is one worker's: were they begun last, the others would be idle.
+# They take a minute or more, and a file is one worker's: were they begun last, the others would be
+# idle. Of two workers the second is given what needs the SuperLink, one file after the other.
 LONG_FILES = (
     "tests/test_schemathesis.py",
     "tests/features/test_federated_flower.py",
-    "tests/features/test_federated_kill.py",
     "tests/real/test_kill.py",
     "tests/adapters/federation/test_superlink.py",
+    "tests/adapters/federation/test_tree_exchange.py",
+    "tests/real/test_concurrency.py",
 )
 
 
