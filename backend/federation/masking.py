@@ -8,8 +8,9 @@ never both. Arithmetic is modulo 2^64, so that masks vanish exactly.
 
 Source: K. Bonawitz et al., "Practical Secure Aggregation for Privacy-Preserving Machine Learning",
 CCS 2017. That the keys which the coordinator hands out are the participants' own they check for
-themselves (`peers`). A coordinator that lies about who dropped out learns nothing as long as fewer
-than a third of the participants help it.
+themselves (`peers`), and parcels open only for who was told the same roster. A coordinator that
+tells them apart who dropped out learns nothing as long as fewer than an eighth of the participants
+help it; the paper's further message about survivors, which would make it a third, is not here.
 
 Four messages go out and come back: hello → roster, sealed → parcels, masked → survivors, reveal.
 """
@@ -52,7 +53,7 @@ class MaskingState:
         name: Its own.
         context: What the sum is: experiment, round and group; masks of others do not fit.
         secret: 32 random bytes that all its keys of this sum are made of.
-        given: Rounds whose sums it helped to unmask; JSON of experiment and number.
+        given: Rounds in whose other sums it shared its seeds; JSON of experiment and number.
         roster_hash: Of the roster it shared its seeds with; empty before.
         masked_hash: Of the vector that it masked; empty before.
         survivors_hash: Of the survivors whose shares it gave out; empty before.
@@ -215,9 +216,15 @@ def _refuse_roster(state: MaskingState, members: Mapping[str, Member]) -> None:
 
 
 def _sealing_key(state: MaskingState, members: Mapping[str, Member], way: tuple[str, str]) -> bytes:
+    """The key of one parcel.
+
+    The roster is in it: the smaller it is, the fewer shares give a seed, and who was told of a
+    larger one would give them out.
+    """
     other = way[1] if way[0] == state.name else way[0]
     public = X25519PublicKey.from_public_bytes(members[other].seal_key)
-    return derived(_private(state, "seal").exchange(public), state.context, "parcel", *way)
+    shared = _private(state, "seal").exchange(public)
+    return derived(shared, state.context, "parcel", state.roster_hash, *way)
 
 
 def _seal(
