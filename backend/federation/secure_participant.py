@@ -23,7 +23,8 @@ from backend.federation.tasks import MaskAnswer, MaskTask, TrainAnswer
 MOST_EXAMPLES = 10_000
 """Examples beyond do not count; the sum of a thousand updates of this weight fits into 64 bits."""
 
-ROUNDS_REMEMBERED = 1_000
+MOST_ROUNDS = 100_000
+"""None is forgotten to make place for another: whoever asks could have it forgotten."""
 
 
 def answer(
@@ -72,17 +73,21 @@ def _state_of(task: MaskTask, memory: bytes | None, key: bytes | None) -> Maskin
     """The memory of this sum, or a new one.
 
     A second sum of the same round could leave one participant out and show its update as the
-    difference; so after the shares of one were given out there is no other.
+    difference; so once seeds were shared in one there is no other. Nor is there a way back to a sum
+    after another was begun: from a long-lived key come the same seeds and masks, but what was done
+    with them once only is not known any more.
     """
     context = task.context
     known = None if memory is None else MaskingState.from_bytes(memory)
     if known is not None and known.context == context:
         return known
     given = () if known is None else known.given
-    if known is not None and known.survivors_hash:
-        given = (*given, round_of(known.context))[-ROUNDS_REMEMBERED:]
+    if known is not None and known.roster_hash:
+        given = (*given, round_of(known.context))
     if round_of(context) in given:
-        raise MaskingRefused("a sum of this round was given out already")
+        raise MaskingRefused("seeds were shared in another sum of this round already")
+    if len(given) > MOST_ROUNDS:
+        raise MaskingRefused(f"no more than {MOST_ROUNDS} rounds can be remembered")
     secret = secrets.token_bytes(32) if key is None else _secret(key, context)
     return MaskingState(task.participant, context, secret, given)
 

@@ -29,7 +29,14 @@ from backend.federation.secure import (
 )
 from backend.federation.secure_participant import MOST_EXAMPLES, answer, vector_of
 from backend.federation.shamir import PRIME, SharesRefused, join, split
-from backend.federation.tasks import MaskAnswer, MaskTask, ScoreAnswer, Stage, TrainAnswer
+from backend.federation.tasks import (
+    MaskAnswer,
+    MaskTask,
+    ScoreAnswer,
+    Stage,
+    TrainAnswer,
+    TrainSettings,
+)
 from backend.federation.unmasking import SecureSumFailed
 from backend.federation.weights import content_hash
 from tests.federation.masked import FAMILY, Crowd, plain_update, sites, train_tasks
@@ -303,7 +310,38 @@ def test_after_one_sum_of_a_round_there_is_no_second_one_without_somebody() -> N
     again.step(crowd.ask)
 
     assert again.sums()["left"].reason == "0 said hello; 3 are needed"
-    assert set(crowd.refused.values()) == {"a sum of this round was given out already"}
+    assert set(crowd.refused.values()) == {"seeds were shared in another sum of this round already"}
+
+
+def test_who_was_led_to_another_sum_does_not_mask_another_vector_in_the_first() -> None:
+    """Its long-lived key gives the same masks again: the difference would be its update."""
+    names = sorted(sites(5))
+    crowd = Crowd(sites(5), keys={name: name.encode() * 8 for name in names})
+    sums = SecureSums({WHOLE: train_tasks(names)}, SHAPES)
+    sums.step(crowd.ask)
+    sums.step(crowd.ask)
+    task = next(one for one in sums.tasks() if one.participant == "site01")
+    untrained = replace(task, train=replace(task.train, settings=TrainSettings(local_epochs=0)))
+    elsewhere = replace(task.train, round_number=2)
+
+    assert len(crowd.ask([untrained])) == 1
+    assert len(crowd.ask([MaskTask(elsewhere, "hello", WHOLE, CLIP_NORM)])) == 1
+    assert crowd.ask([task]) == []
+    assert crowd.refused == {"site01": "seeds were shared in another sum of this round already"}
+
+
+def test_parcels_of_who_was_told_another_roster_are_not_opened() -> None:
+    """Three shares give the seeds of one who was told of three: the others must not have any."""
+    states = [MaskingState(name, "context", name.encode() * 32) for name in "abcde"]
+    hellos = {one.name: masking.hello(one) for one in states}
+    large = unmasking.roster_of(hellos, {})
+    small = unmasking.roster_of({name: hellos[name] for name in "abc"}, {})
+    told = {one.name: small if one.name == "a" else large for one in states}
+    shared = {one.name: masking.share(one, told[one.name]) for one in states}
+    parcels = coded({name: json.loads(said)["b"] for name, (_, said) in shared.items()})
+
+    with pytest.raises(MaskingRefused, match="the parcel of a cannot be opened"):
+        masking.reveal(shared["b"][0], large, parcels, coded("abcde"))
 
 
 def test_a_roster_with_another_key_for_oneself_is_refused() -> None:

@@ -103,7 +103,7 @@ def test_a_node_refuses_a_second_sum_of_a_round_in_another_run_too(tmp_path: Pat
 
     assert first.members == NAMES
     assert (second.mean, third.mean) == (None, None)
-    assert all("given out already" in reason for reason in why.values())
+    assert all("shared in another sum" in reason for reason in why.values())
     assert all("has no memory" in reason for reason in no_memory.values())
     assert len(why) == len(no_memory) == 4
 
@@ -139,5 +139,5 @@ def test_a_node_refuses_a_second_sum_of_a_round(exchange: EmbeddedExchange) -> N
     again.step(_ask)
 
     assert again.letters["hello"]["others"] == {}
-    assert all("given out already" in reason for reason in exchange.missing().values())
+    assert all("shared in another sum" in reason for reason in exchange.missing().values())
     assert set(exchange.missing()) == set(NAMES[:4])
