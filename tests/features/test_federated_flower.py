@@ -33,6 +33,7 @@ from backend.features.federated.service import write_down
 from backend.features.forecasts.queries import history_of
 from backend.features.sites.models import Site
 from backend.federation.signing import did_of
+from backend.settings import read_settings
 from tests.adapters.federation.supernodes import (
     CA,
     HOURS_FILE,
@@ -266,6 +267,18 @@ def test_a_site_is_enrolled_on_the_operators_word_until_it_enrols_itself(house: 
     assert (after["engine"], after["did"]) == (FLOWER, did)
 
 
+def test_enrolling_anew_lifts_no_suspension(house: House) -> None:
+    with house.parts.database.transaction() as db:
+        flower.enrol(db, "site_a", "did:key:zA", now=NOW)
+        row = db.get_one(FederatedParticipant, ("site_a", FLOWER))
+        row.state, row.strikes = "suspended", 3
+
+        flower.enrol(db, "site_a", "did:key:zB", now=NOW)
+
+        assert (row.state, row.did) == ("suspended", "did:key:zB")
+        assert enrolling.entitled_names(db, FLOWER, now=NOW) == []
+
+
 def test_a_sites_node_is_withdrawn_without_its_gateway(house: House) -> None:
     house.site("site_depot")
     for engine in ("edge", FLOWER):
@@ -329,7 +342,16 @@ def credential(number: int, **changes: Any) -> IssuedCredential:
     )
 
 
+@pytest.fixture
+def own_settings() -> Iterator[None]:
+    """Settings are read once in a process; this test has its own."""
+    read_settings.cache_clear()
+    yield
+    read_settings.cache_clear()
+
+
 @needs_superlink
+@pytest.mark.usefixtures("own_settings")
 def test_the_operators_command_lets_a_node_in_and_enrols_its_site(
     sqlite_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

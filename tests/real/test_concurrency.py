@@ -86,8 +86,8 @@ def test_reads_and_completions_at_once_find_a_thread_to_finish_in(
     with serving(server), crowd(server) as client:
         make_site(client, "site_hq", chargers=24, limit_kw=300)
         bodies = [start_request("site_hq", n, vehicle=n) for n in range(1, 25)]
-        started = [one.json() for one in starts(client, bodies, within_s=2.0)]
-        sessions = [f"/sessions/{one['session_id']}" for one in started]
+        started = patiently(client, bodies, starts(client, bodies, within_s=2.0))
+        sessions = [f"/sessions/{one.json()['session_id']}" for one in started]
         reads = [partial(client.get, session) for session in sessions * 5]
         ends = [partial(client.post, f"{session}/complete", json={}) for session in sessions]
 

@@ -29,7 +29,9 @@ from backend.features.federated.models import (
 )
 from backend.features.federated.problems import ExperimentFailed
 from backend.features.federated.queries import ACTIVE
+from backend.features.federated.standings import SUSPENDED
 from backend.features.jobs.service import Report
+from backend.federation.reputation import SUSPENDED_AFTER
 from backend.problems import Problem
 
 log = structlog.get_logger("tasco.federated")
@@ -90,7 +92,8 @@ def enrol(db: Session, site_id: str, did: str, *, now: datetime) -> None:
     row = db.get(FederatedParticipant, (site_id, FLOWER)) or FederatedParticipant(
         site_id=site_id, engine=FLOWER, strikes=0, standing={}, enrolled_at=now
     )
-    row.did, row.assurance, row.state = did, REGISTERED, ACTIVE
+    row.did, row.assurance = did, REGISTERED
+    row.state = SUSPENDED if row.strikes >= SUSPENDED_AFTER else ACTIVE
     db.add(row)
     facts, action = {"engine": FLOWER, "assurance": REGISTERED}, "federated.enrolled"
     note(db, now=now, actor=OPERATOR, action=action, object_id=site_id, facts=facts)
