@@ -31,3 +31,17 @@ def test_an_experiment_that_is_taken_up_again_has_the_noise_it_had(
 
     assert again == once, "the keys are the same, and so is what is made of them"
     assert other != once, "no two experiments share their noise"
+
+
+def test_with_another_key_of_the_service_its_sites_still_train(
+    sqlite_url: str, tmp_path: Path
+) -> None:
+    terms = {"num_rounds": 1, "min_available_clients": 3, "family": "linear"}
+    for key in ("old", "new"):
+        (tmp_path / key).mkdir()
+        with house_on(sqlite_url, tmp_path / key) as house:
+            if key == "old":
+                add_sites(house, 3)
+            summary = train(house, experiment_id=key, **terms)
+
+    assert (summary["rounds_closed"], summary["participation"]) == (1, 1.0)

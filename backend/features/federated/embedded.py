@@ -61,7 +61,7 @@ def examples_of(histories: Iterable[SiteHistory]) -> dict[str, Examples]:
 
 
 def enrol(db: Session, names: Sequence[str], keys: "Keys", *, now: datetime) -> None:
-    """Note the embedded participants; who is known stays as it is."""
+    """Note the embedded participants; who is known stays as it is, but for the key it has now."""
     rows = [
         {
             "site_id": name,
@@ -77,6 +77,8 @@ def enrol(db: Session, names: Sequence[str], keys: "Keys", *, now: datetime) -> 
     ]
     if rows:
         insert_missing(db, FederatedParticipant, rows)
+    for name in names:  # the service's key may be another than it was, and all of theirs with it
+        db.get_one(FederatedParticipant, (name, EMBEDDED)).did = keys.did_of(name)
 
 
 class Keys:
