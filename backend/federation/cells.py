@@ -46,7 +46,7 @@ def cells_of(
         return hashlib.sha256(f"{seed}\n{round_number}\ncells\n{name}".encode()).digest()
 
     drawn = sorted(set(names), key=place)
-    return {f"cell-{cell + 1:02}": tuple(sorted(drawn[cell::count])) for cell in range(count)}
+    return {f"cell {cell + 1:02}": tuple(sorted(drawn[cell::count])) for cell in range(count)}
 
 
 def means_of(sums: Mapping[str, GroupSum]) -> tuple[list[TrainAnswer], dict[str, str]]:

@@ -34,7 +34,9 @@ from backend.federation.unmasking import SecureSumFailed
 from backend.federation.weights import Shapes, Weights
 
 STAGES: tuple[Stage, ...] = ("hello", "share", "mask", "reveal")
-WHOLE = "all"
+WHOLE = "all sites"
+"""The name of its one group. Like those of cells it has a space, which no site's id has."""
+
 CLIP_NORM = 2.0
 """Public, and the same for all: whoever would clip to others' lengths would have to know them."""
 

@@ -151,7 +151,8 @@ def test_gateways_come_to_the_model_of_a_secure_round_in_the_embedded_engine(
     detail = newest(house)
     assert there["model_sha256"] == here["model_sha256"]
     assert [one["participation"] for one in there["rounds"]] == [1.0, 1.0]
-    assert [(one["participant"], one["is_signed"]) for one in detail["updates"]] == [("all", True)]
+    means = [(one["participant"], one["is_signed"]) for one in detail["updates"]]
+    assert means == [("all sites", True)]
     assert (detail["dropouts"], detail["refused"], complaints) == ([], {}, [])
     assert len(detail["validations"]) == 5
     assert letters_kept(house) == 0
@@ -171,9 +172,9 @@ def test_gateways_come_to_the_model_of_cells_in_the_embedded_engine(
 
     assert there["model_sha256"] == here["model_sha256"]
     assert [one["participant"] for one in newest(house)["updates"]] == [
-        "cell-01",
-        "cell-02",
-        "cell-03",
+        "cell 01",
+        "cell 02",
+        "cell 03",
     ]
     assert newest(house)["dropouts"] == []
 
@@ -398,7 +399,7 @@ def test_every_bad_letter_is_refused_with_its_reason_and_counted_and_the_round_g
         nonce="x",
     )
     other_group = statement_about(
-        replace(mask_task_of(task, "site_0"), group="cell-01"),
+        replace(mask_task_of(task, "site_0"), group="cell 01"),
         good,
         did=scene.gateways[0].own_did,
         nonce="x",
@@ -494,7 +495,8 @@ def test_rounds_of_plain_updates_take_no_letters(house: House, tmp_path: Path) -
     scene = Scene(house, tmp_path, mode="validated")
     task, one = scene.task(0), scene.gateways[0]
     assert task is not None
-    mine = mask_task_of({**task, "stage": "hello", "group": "all", "clip_norm": 2.0}, "site_0")
+    step = {"stage": "hello", "group": "all sites", "clip_norm": 2.0}
+    mine = mask_task_of({**task, **step}, "site_0")
 
     said, _ = one._site.mask(mine, None)  # noqa: SLF001 - what it would say if it were asked
 

@@ -1,5 +1,6 @@
 """Rounds whose updates come masked: the model, what is stored, dropouts, liars, interruptions."""
 
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -13,13 +14,15 @@ from backend.features.credentials.holder import DEMO_HOLDER
 from backend.features.credentials.issuer import service_issuer
 from backend.features.federated import embedded, queries, service
 from backend.features.federated.conductor import Chair, conduct
+from backend.features.federated.masked import members_of
 from backend.features.federated.models import FederatedExperiment, FederatedRound, FederatedUpdate
-from backend.features.federated.schemas import RoundsNew
+from backend.features.federated.schemas import NAME, RoundsNew
+from backend.federation.cells import cells_of
 from backend.federation.demand import Examples, Rows
 from backend.federation.fixed_point import decode, encode
 from backend.federation.networks import shapes
 from backend.federation.participant import train
-from backend.federation.secure import CLIP_NORM, mean_of
+from backend.federation.secure import CLIP_NORM, WHOLE, mean_of
 from backend.federation.secure_participant import vector_of
 from backend.federation.tasks import Answer, MaskTask, Task, TrainTask
 from backend.federation.weights import content_hash
@@ -143,14 +146,27 @@ def test_a_secure_round_comes_to_the_mean_and_no_single_update_is_asked_for_or_s
     stored = updates(house, rounds[0].id)
     assert rounds[0].state == "closed", rounds[0].reason
     assert rounds[0].model_sha256 == mean_of_plain(exchange, data, names)
-    assert list(stored) == ["all"]
+    assert list(stored) == ["all sites"]
     assert plainly_asked(exchange) == 0
     assert rounds[0].protocol is not None
-    assert rounds[0].protocol["groups"] == {"all": {"members": names, "reason": None}}
+    assert rounds[0].protocol["groups"] == {"all sites": {"members": names, "reason": None}}
     assert "letters" not in rounds[0].protocol
     assert (rounds[0].metrics or {})["received"] == 5
     assert (rounds[0].metrics or {})["participation"] == 1.0
     assert sent_without_noise(house) == dict.fromkeys(names, 1)
+
+
+def test_a_site_may_have_any_name_and_is_never_taken_for_a_group(house: House) -> None:
+    add_sites(house)
+    names = ["all", "cell-01", "cell_01", "site_3", "site_4"]
+    data = dict(zip(names, examples(house).values(), strict=True))
+
+    rounds, _ = conducted(house, data, mode="secure")
+
+    assert members_of(rounds[0]) == set(names)
+    assert sent_without_noise(house) == dict.fromkeys(names, 1)
+    groups = [WHOLE, *cells_of("abcdefghi", seed=7, round_number=1)]
+    assert not any(re.fullmatch(NAME, one) for one in groups)
 
 
 def test_a_secure_round_goes_on_without_one_of_five_and_fails_without_two(house: House) -> None:

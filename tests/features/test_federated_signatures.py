@@ -174,7 +174,7 @@ def test_the_letters_of_a_masked_sum_are_signed_too(house: House) -> None:
     row, _ = conducted(house, _unsigned, mode="secure")
 
     groups = (row.protocol or {})["groups"]
-    assert groups["all"]["members"] == OTHERS
+    assert groups["all sites"]["members"] == OTHERS
     assert refused(house, row) == {"statement_refused": 3}  # its hello, its scores, its last word
 
 

@@ -58,7 +58,7 @@ def test_eight_participants_make_no_three_cells() -> None:
 def test_a_liars_cell_is_rejected_and_the_others_make_the_model() -> None:
     names = sorted(sites(12))
     cells = cells_of(names, seed=4, round_number=1)
-    spoiled = "cell-02"
+    spoiled = "cell 02"
     liars = set(cells[spoiled][:2])
     crowd = Crowd({n: site(int(n[4:]), sign=-3.0 if n in liars else 1.0) for n in names})
 
@@ -82,18 +82,18 @@ def test_a_liars_cell_is_rejected_and_the_others_make_the_model() -> None:
 def test_a_cell_that_loses_one_of_three_is_left_out_with_its_reason() -> None:
     names = sorted(sites(12))
     cells = cells_of(names, seed=4, round_number=1)
-    gone: dict[str, Stage] = {cells["cell-01"][0]: "mask"}
+    gone: dict[str, Stage] = {cells["cell 01"][0]: "mask"}
 
     means, failed = means_of(crowd_sums(Crowd(sites(12), silent=gone), cells).sums())
 
-    assert [one.participant for one in means] == ["cell-02", "cell-03", "cell-04"]
-    assert failed == {"cell-01": "2 sent a masked vector; 3 are needed"}
+    assert [one.participant for one in means] == ["cell 02", "cell 03", "cell 04"]
+    assert failed == {"cell 01": "2 sent a masked vector; 3 are needed"}
 
 
 def test_fewer_than_three_means_are_no_round() -> None:
     names = sorted(sites(9))
     cells = cells_of(names, seed=4, round_number=1)
-    gone: dict[str, Stage] = {cells["cell-03"][1]: "share"}
+    gone: dict[str, Stage] = {cells["cell 03"][1]: "share"}
 
     with pytest.raises(TooFewForCells, match="2 cells have a mean; 3 are needed"):
         means_of(crowd_sums(Crowd(sites(9), silent=gone), cells).sums())

@@ -266,7 +266,7 @@ class TaskView(BaseModel):
     settings: dict[str, Any] | None = Field(description="How to train")
     candidates: dict[str, str] = Field(description="Updates to score: npz, base64, by hash")
     stage: Stage | None = Field(description="Of a masked sum: which letter is asked for")
-    group: str | None = Field(description="Whose sum it is: `all`, or a cell's name")
+    group: str | None = Field(description="Whose sum it is: `all sites`, or a cell's name")
     clip_norm: float | None = Field(description="Longest update that may go into the sum")
     letters: dict[str, str] = Field(description="What the others said so far: base64, by kind")
     deadline_at: UtcDatetime | None
