@@ -22,7 +22,7 @@ from backend.edge.learning import (
     train_task_of,
 )
 from backend.features.credentials.holder import DEMO_HOLDER
-from backend.features.federated import queries, service
+from backend.features.federated import queries, service, stopping
 from backend.features.federated.conductor import Chair, conduct
 from backend.features.federated.database_exchange import DatabaseExchange
 from backend.features.federated.models import FederatedLetter, FederatedRound
@@ -518,6 +518,30 @@ def test_letters_of_a_sum_that_is_stopped_are_erased(house: House, tmp_path: Pat
 
     assert (before, letters_kept(house)) == (2, 0)
     scene.end()
+
+
+@ON_SQLITE
+def test_an_experiment_that_is_given_up_leaves_no_open_round_and_no_letters_and_tells(
+    house: House, tmp_path: Path
+) -> None:
+    scene, parts = Scene(house, tmp_path), house.parts
+    for one in scene.gateways:
+        assert one.step(Done())
+    scene.wait(lambda: scene.task(0, "share"))
+    assert scene.gateways[0].step(Done())
+
+    for reason in ("the disk is full", "much later"):
+        stopping.give_up(parts.database, "scene", ValueError(reason), now=parts.clock.now())
+
+    ended = newest(house)
+    assert letters_kept(house) == 0
+    assert (ended["state"], ended["reason"]) == ("failed", "ValueError: the disk is full")
+    scene.end()
+    house.settle()
+    path = "/api/v1/federated/experiments/scene/events"
+    with house.client.stream("GET", path, headers={"Last-Event-ID": "0"}) as stream:
+        told = [line[7:] for line in stream.iter_lines() if line.startswith("event: ")]
+    assert told[-2:] == ["federated.round.failed", "federated.experiment.failed"]
 
 
 @ON_SQLITE

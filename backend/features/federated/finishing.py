@@ -3,7 +3,6 @@
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from datetime import datetime
 from typing import Any
 
 import numpy as np
@@ -12,7 +11,7 @@ import zstandard
 from backend.adapters.artifacts.files import ArtifactFiles
 from backend.adapters.events.outbox import record
 from backend.adapters.federation.exchange import Exchange
-from backend.database import Database, new_id
+from backend.database import new_id
 from backend.features.federated import judging, queries, registry, storing
 from backend.features.federated.arrows import Ledge
 from backend.features.federated.models import (
@@ -29,7 +28,6 @@ from backend.federation.tasks import TrainAnswer, TrainTask
 from backend.federation.weights import Weights, to_npz
 
 ROWS = 1_000
-LONGEST_REASON = 300
 NEAR = 0.02  # of the last R²: what counts as converged
 
 
@@ -62,14 +60,6 @@ def finish(
     _close(at, model_id, digest, summary)
     passed("finished")
     return summary
-
-
-def give_up(database: Database, experiment_id: str, error: Exception, *, now: datetime) -> None:
-    """End an experiment that would fail again and again."""
-    with database.transaction() as db:
-        row = db.get_one(FederatedExperiment, experiment_id)
-        row.state, row.finished_at = FAILED, now
-        row.reason = f"{type(error).__name__}: {error}"[:LONGEST_REASON]
 
 
 def _judge(

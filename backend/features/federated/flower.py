@@ -16,7 +16,7 @@ from backend.adapters.federation.superlink import SuperLink, SuperLinkUnavailabl
 from backend.adapters.verifier.keys import KeyKind, kind_of
 from backend.components import Parts, open_superlink
 from backend.features.credentials.audit import note
-from backend.features.federated import finishing, lease, queries
+from backend.features.federated import lease, queries, stopping
 from backend.features.federated.enrolling import LEFT, REGISTERED
 from backend.features.federated.flower_app import EXPERIMENT
 from backend.features.federated.models import (
@@ -180,7 +180,7 @@ def outcome(parts: Parts, experiment_id: str, status: str) -> dict[str, Any]:
         row = db.get_one(FederatedExperiment, experiment_id)
     if row.state == RUNNING:
         error = ExperimentFailed(f"the run is {status} and has not begun")
-        finishing.give_up(parts.database, experiment_id, error, now=parts.clock.now())
+        stopping.give_up(parts.database, experiment_id, error, now=parts.clock.now())
         raise error
     if row.state == FAILED:
         raise ExperimentFailed(row.reason)

@@ -14,7 +14,7 @@ from backend.adapters.artifacts.files import ArtifactFiles
 from backend.adapters.federation.exchange import Exchange
 from backend.clock import Clock, SystemClock
 from backend.database import Database
-from backend.features.federated import enrolling, finishing
+from backend.features.federated import enrolling, stopping
 from backend.features.federated.conductor import Chair, conduct
 from backend.features.federated.lease import LeaseLost
 from backend.features.federated.models import FLOWER
@@ -68,7 +68,7 @@ def conduct_run(exchange: Exchange, settings: Mapping[str, str]) -> None:
         except SQLAlchemyError:
             raise  # taken up again when the database is back
         except Exception as error:
-            finishing.give_up(database, experiment_id, error, now=clock.now())
+            stopping.give_up(database, experiment_id, error, now=clock.now())
             raise
 
 

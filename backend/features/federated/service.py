@@ -14,7 +14,7 @@ from backend.database import new_id
 from backend.features.credentials.audit import note
 from backend.features.credentials.holder import Holder
 from backend.features.credentials.issuer import service_issuer
-from backend.features.federated import embedded, finishing, flower, lease, masked, queries, storing
+from backend.features.federated import embedded, flower, lease, masked, queries, stopping, storing
 from backend.features.federated.conductor import Chair, conduct
 from backend.features.federated.database_exchange import DatabaseExchange
 from backend.features.federated.lease import LeaseLost
@@ -154,7 +154,7 @@ def work_on(parts: Parts, experiment_id: str, report: Report) -> dict[str, Any]:
     except SQLAlchemyError:
         raise  # taken up again when the database is back
     except Exception as error:
-        finishing.give_up(parts.database, experiment_id, error, now=parts.clock.now())
+        stopping.give_up(parts.database, experiment_id, error, now=parts.clock.now())
         raise
     finally:
         parts.relay.wake()
