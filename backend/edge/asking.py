@@ -3,8 +3,9 @@
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from http.client import HTTPException
 from typing import Any
-from urllib.error import HTTPError, URLError
+from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
 TIMEOUT_S = 30.0
@@ -26,7 +27,7 @@ class Reply:
         """The body as an object; empty if it is none."""
         try:
             found = json.loads(self.body)
-        except ValueError:
+        except (ValueError, RecursionError):
             return {}
         return found if isinstance(found, dict) else {}
 
@@ -38,19 +39,24 @@ def ask_over_http(method: str, url: str, body: bytes | None, headers: Headers) -
     """Send a request.
 
     Raises:
-        ServiceAway: If nobody answers.
+        ServiceAway: If nobody answers, or not to the end.
     """
     if not url.startswith(("http://", "https://")):
         raise ServiceAway(f"{url} is no address of a service")
     request = Request(url, body, dict(headers), method=method)  # noqa: S310 - checked above
     try:
-        with urlopen(request, timeout=TIMEOUT_S) as answer:  # noqa: S310 - as above
+        return _replied(request)
+    except (OSError, HTTPException) as error:
+        raise ServiceAway(str(error)) from error
+
+
+def _replied(request: Request) -> Reply:
+    try:
+        with urlopen(request, timeout=TIMEOUT_S) as answer:  # noqa: S310 - checked before
             return Reply(answer.status, answer.read())
     except HTTPError as refused:
         with refused:
             return Reply(refused.code, refused.read())
-    except (URLError, TimeoutError, OSError) as error:
-        raise ServiceAway(str(error)) from error
 
 
 def told(reply: Reply) -> str:

@@ -35,6 +35,7 @@ from backend.federation.weights import Weights, WeightsRefused, content_hash, fr
 from backend.masked_sums import Memory
 
 API = "/api/v1/federated"
+LONGEST_COMPLAINT = 200
 JSON, BYTES = "application/json", "application/octet-stream"
 Clock = Callable[[], datetime]
 
@@ -44,7 +45,7 @@ def _now() -> datetime:
 
 
 class TaskRefused(Exception):
-    """A task that is not for this site, or brings another model than it names."""
+    """A task that is not for this site, brings another model than it names, or makes no sense."""
 
 
 @dataclass(slots=True)
@@ -136,7 +137,8 @@ class Gateway:
 
         Raises:
             ServiceAway: If the service does not answer.
-            TaskRefused: If the task is not for this site, or brings another model than it names.
+            TaskRefused: If the task is not for this site, brings another model than it names, or
+                makes no sense.
             BudgetRefused: If the task would tell more than the site allows.
             MaskingRefused: If the step of a masked sum would give something away.
         """
@@ -149,7 +151,13 @@ class Gateway:
             "judge": self._judge,
             "mask": self._mask,
         }
-        return done.note(task["kind"], answers[task["kind"]](task))
+        try:
+            return done.note(task["kind"], answers[task["kind"]](task))
+        except MaskingRefused:
+            raise
+        except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
+            # The page of a proxy, a newer service, a hostile one: it may make sense later.
+            raise TaskRefused(f"the task makes no sense: {error!r}"[:LONGEST_COMPLAINT]) from error
 
     def _task(self) -> dict[str, Any] | None:
         place = f"{API}/rounds/current/task"

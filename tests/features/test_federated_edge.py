@@ -1,6 +1,7 @@
 """Gateways that train over HTTP: equal to the embedded engine, and held to what they sign."""
 
 import json
+import socket
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -11,7 +12,7 @@ import numpy as np
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from backend.edge.asking import Headers, Reply, ServiceAway
+from backend.edge.asking import Headers, Reply, ServiceAway, ask_over_http
 from backend.edge.budget import Budget, BudgetRefused
 from backend.edge.learning import Done, Gateway, TaskRefused, train_task_of
 from backend.edge.models import ModelRefused, fetch_model
@@ -420,3 +421,43 @@ def test_a_gateway_refuses_a_task_whose_model_is_not_the_one_it_names(scene: Sce
     ):
         with pytest.raises(TaskRefused, match=reason):
             train_task_of({**task, **changes}, "site_0")
+
+
+@ON_SQLITE
+def test_what_makes_no_sense_as_a_task_is_refused_and_ends_no_gateway(scene: Scene) -> None:
+    task = scene.task(0)
+    assert task is not None
+    changes: list[Json] = [
+        {"kind": "dance"},
+        {"settings": None},
+        {"settings": {"local_epochs": "many"}},
+        {"settings": {"batch_size": 0}},
+        {"settings": {"colour": "red"}},
+        {"family": []},
+        {"weights": 7},
+        {"asked_at": "yesterday"},
+        {"kind": "score", "candidates": []},
+        {"kind": "score", "candidates": {"a": None}},
+    ]
+    pages = [json.dumps({**task, **one}).encode() for one in changes]
+
+    for page in (*pages, b"<html>Please log in</html>", b"[" * 100_000, b"[]"):
+        reply = Reply(200, page)
+        with pytest.raises(TaskRefused, match="makes no sense"):
+            replace(scene.gateways[0], ask=lambda *_, reply=reply: reply).step(Done())
+
+
+@pytest.mark.parametrize("status", ["200 OK", "503 Away"])
+def test_an_answer_that_breaks_off_is_one_of_a_service_that_is_away(status: str) -> None:
+    def _break_off(listening: socket.socket) -> None:
+        connection, _ = listening.accept()
+        with connection:
+            connection.recv(4_096)
+            connection.sendall(f"HTTP/1.1 {status}\r\nContent-Length: 99\r\n\r\n[1".encode())
+
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        service = threading.Thread(target=_break_off, args=(listening,))
+        service.start()
+        with pytest.raises(ServiceAway, match="IncompleteRead"):
+            ask_over_http("GET", f"http://127.0.0.1:{listening.getsockname()[1]}/", None, {})
+        service.join(10)
