@@ -4,6 +4,9 @@ A sum's secret lies in it, and which rounds' sums the participant has helped to 
 helps with no second one of a round rests upon this file.
 """
 
+import fcntl
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from backend.federation.masking import MaskingState
@@ -21,6 +24,17 @@ class Memory:
 
     def __init__(self, file: Path, *, site_id: str) -> None:
         self._file, self._site_id = file, site_id
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Keep other processes and threads from a step meanwhile.
+
+        Two steps that began from the same memory would hide two vectors with the same masks.
+        """
+        self._file.parent.mkdir(parents=True, exist_ok=True)
+        with self._file.with_name(f".{self._file.name}.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
 
     def read(self) -> bytes | None:
         """What was written last; None before the first sum.

@@ -200,8 +200,9 @@ class Gateway:
         mine = mask_task_of(task, self.site_id)
         if self.budget is not None:
             self.budget.spend(mine.train, self.examples.train)
-        said, memory = self._site.mask(mine, self.memory.read())
-        self.memory.write(memory)
+        with self.memory.held():
+            said, memory = self._site.mask(mine, self.memory.read())
+            self.memory.write(memory)
         stage = f"?stage={mine.stage}"
         return self._deliver(task, "letters", said.letter, said.signature, kind=BYTES, query=stage)
 

@@ -1,8 +1,10 @@
 """Masked sums of gateways: the same model, letters at the door, dropouts, swapped keys, crashes."""
 
+import json
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -564,6 +566,43 @@ def test_a_gateway_remembers_before_it_sends_and_takes_no_others_memory(
 
     assert kept["name"] == "site_0"
     assert "scene" in kept["context"]
+
+
+@ON_SQLITE
+def test_of_two_steps_at_once_from_one_memory_one_is_taken(house: House, tmp_path: Path) -> None:
+    """Both would hide their vectors with the same masks; the difference would be the update."""
+    scene = Scene(house, tmp_path)
+    for stage in ("hello", "share"):
+        scene.wait(partial(scene.task, 0, stage))
+        for one in scene.gateways:
+            assert one.step(Done())
+    task = scene.wait(partial(scene.task, 0, "mask"))
+    replies = [Reply(200, json.dumps(_trained(task, epochs)).encode()) for epochs in (0, 2)]
+    sent, complaints = list[bytes | None](), list[str]()
+
+    def _step(reply: Reply) -> None:
+        def _ask(method: str, _url: str, body: bytes | None, _headers: Headers) -> Reply:
+            if method == "POST":
+                sent.append(body)
+            return reply if method == "GET" else Reply(200, b"{}")
+
+        try:
+            replace(scene.gateways[0], ask=_ask).step(Done())
+        except MaskingRefused as refused:
+            complaints.append(str(refused))
+
+    threads = [threading.Thread(target=_step, args=(reply,)) for reply in replies]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert (len(sent), complaints) == (1, ["another vector than before"])
+    scene.end()
+
+
+def _trained(task: Json, epochs: int) -> Json:
+    return {**task, "settings": {**task["settings"], "local_epochs": epochs}}
 
 
 @ON_SQLITE

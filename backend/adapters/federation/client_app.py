@@ -1,6 +1,7 @@
 """Flower's ClientApp of a participant: a message in, training or scoring, a message out."""
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Protocol, cast
 
 from flwr.app import ConfigRecord, Context, Message
@@ -14,6 +15,10 @@ MEMORY = "masking"
 
 class Memory(Protocol):
     """What a participant remembers of masked sums from one message to the next."""
+
+    def held(self) -> AbstractContextManager[None]:
+        """Keep others from a step meanwhile."""
+        ...
 
     def read(self) -> bytes | None:
         """What was written last; None at first."""
@@ -29,6 +34,10 @@ class InContext:
 
     def __init__(self, context: Context) -> None:
         self._state = context.state
+
+    def held(self) -> AbstractContextManager[None]:
+        """A run gives a node one message after another."""
+        return nullcontext()
 
     def read(self) -> bytes | None:
         """What was written last; None at first."""
@@ -60,8 +69,9 @@ def make_client_app(
     def on_mask(message: Message, context: Context) -> Message:
         # Keys of a sum never leave the node.
         memory, task = memory_of(context), messages.mask_task_of(message.content)
-        said, whole = site_of(context).mask(task, memory.read())
-        memory.write(whole)
+        with memory.held():
+            said, whole = site_of(context).mask(task, memory.read())
+            memory.write(whole)
         return Message(messages.records_of_answer(said), reply_to=message)
 
     @app.train(tree_messages.ACTION)
