@@ -17,3 +17,13 @@ def replace_file(file: Path, data: bytes) -> None:
         opened.flush()
         os.fsync(opened.fileno())
     Path(temporary).replace(file)
+    _flush_names(file.parent)
+
+
+def _flush_names(folder: Path) -> None:
+    """Let it survive a power cut that the new content goes by the old name."""
+    opened = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(opened)
+    finally:
+        os.close(opened)
