@@ -14,6 +14,8 @@ from tests.real.server import Server, launch_app, serving
 from tests.real.traffic import at_once, make_site, start_request, starts
 
 SITES = tuple(f"site_{number}" for number in range(5))
+# How soon they are planned the benchmark says; here the machine may be busy with other tests.
+UNHURRIED = {"site_queue_s": "30", "plan_timeout_s": "30"}
 PATIENCE_S = 9.0  # from ten seconds on, somebody waited for a connection in vain
 
 
@@ -37,7 +39,7 @@ def answered(answers: list[httpx2.Response]) -> Counter[int]:
 def test_24_drivers_starting_at_24_chargers_within_one_second_are_all_planned_within_the_site_limit(
     database_url: str, tmp_path: Path, workers: int
 ) -> None:
-    server = launch_app(folder=tmp_path, database_url=database_url, workers=workers)
+    server = launch_app(folder=tmp_path, database_url=database_url, workers=workers, **UNHURRIED)
     with serving(server), crowd(server) as client:
         make_site(client, "site_hq", chargers=24, limit_kw=300)
         bodies = [start_request("site_hq", n, vehicle=n) for n in range(1, 25)]
