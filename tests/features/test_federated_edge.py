@@ -11,12 +11,17 @@ from typing import Any
 import numpy as np
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from sqlalchemy import select
 
 from backend.edge.asking import Headers, Reply, ServiceAway, ask_over_http
 from backend.edge.budget import Budget, BudgetRefused
 from backend.edge.learning import Done, Gateway, TaskRefused, train_task_of
 from backend.edge.models import ModelRefused, fetch_model
-from backend.features.federated.models import FederatedParticipant
+from backend.features.credentials.models import AuditEvent
+from backend.features.federated import standings
+from backend.features.federated.models import FederatedExperiment, FederatedParticipant
+from backend.features.federated.schemas import RoundsNew
+from backend.features.federated.terms import Terms
 from backend.features.jobs.service import await_all
 from backend.federation.networks import shapes
 from backend.federation.participant import train as train_on
@@ -355,6 +360,60 @@ def test_a_site_has_one_voice(house: House) -> None:
     assert "did" not in listed[0]
 
 
+def test_of_two_that_enrol_for_a_site_at_once_one_is_its_voice(house: House) -> None:
+    dids = [did_of(Ed25519PrivateKey.generate()) for _ in range(2)] * 2
+    gate, codes = threading.Barrier(len(dids)), list[tuple[str, int]]()
+
+    def _enrol(did: str) -> None:
+        gate.wait()
+        answer = house.post("/federated/participants", {"site_id": site_id, "did": did})
+        codes.append((did, answer.status_code))
+
+    for number in range(5):
+        site_id = f"site_{number}"
+        threads = [threading.Thread(target=_enrol, args=(did,)) for did in dids]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+
+    assert sorted(code for _, code in codes) == [200] * 10 + [409] * 10
+    assert [len(told_of(house, f"site_{number}")) for number in range(5)] == [1] * 5
+
+
+def told_of(house: House, site_id: str) -> list[str]:
+    """What the audit trail has of a site."""
+    with house.parts.database.reading() as db:
+        query = select(AuditEvent.action).where(AuditEvent.object_id == site_id)
+        return sorted(db.scalars(query))
+
+
+def test_what_an_update_cost_stays_entered_if_its_site_is_reinstated_meanwhile(
+    house: House,
+) -> None:
+    body = {"site_id": "site_a", "did": did_of(Ed25519PrivateKey.generate())}
+    assert house.post("/federated/participants", body).status_code == 200
+    with house.parts.database.transaction() as db:
+        row = db.get_one(FederatedParticipant, ("site_a", "edge"))
+        row.state, row.strikes, row.standing = "suspended", 3, {"failures": []}
+    terms = Terms.of(
+        FederatedExperiment(id="exp", engine="edge", terms=RoundsNew().model_dump(mode="json"))
+    )
+    path = "/federated/participants/site_a/reinstate"
+
+    with house.parts.database.transaction() as db:
+        standings.spend(db, terms, "site_a", 100)
+        db.flush()
+        meanwhile = threading.Thread(target=house.post, args=(path, {}))
+        meanwhile.start()
+        meanwhile.join(0.5)  # it waits for this transaction
+    meanwhile.join()
+
+    with house.parts.database.reading() as db:
+        row = db.get_one(FederatedParticipant, ("site_a", "edge"))
+        assert (row.state, row.standing) == ("active", {"updates_without_noise": 1})
+
+
 @ON_SQLITE
 def test_a_site_that_has_left_is_not_asked_and_may_come_back_with_another_key(
     house: House,
@@ -370,6 +429,8 @@ def test_a_site_that_has_left_is_not_asked_and_may_come_back_with_another_key(
     assert left["state"] == "left"
     assert "There are 0 participants" in too_few.json()["detail"]
     assert (back.status_code, back.json()["state"]) == (200, "active")
+    enrolled, withdrawn = "federated.enrolled", "federated.withdrawn"
+    assert told_of(house, "site_a") == [enrolled, enrolled, withdrawn]
     assert (unknown.status_code, unknown.json()["code"]) == (404, "participant_not_found")
 
 

@@ -8,6 +8,7 @@ from sqlalchemy.orm import Session
 
 from backend.adapters.verifier.dids import DidRefused, resolve_offline
 from backend.adapters.verifier.interface import VerificationMethod
+from backend.database import insert_missing
 from backend.features.credentials.audit import note
 from backend.features.credentials.dids import PREFIX, methods_at
 from backend.features.credentials.holder import Holder
@@ -65,29 +66,31 @@ def enrol(
         raise NotItsSite
     if not methods_for(db, did, now=now):
         raise KeyUnknown
-    known = db.get(FederatedParticipant, (new.site_id, new.engine))
-    if known is None:
-        known = FederatedParticipant(
-            site_id=new.site_id,
-            engine=new.engine,
-            did=did,
-            assurance=holder.assurance,
-            state=ACTIVE,
-            strikes=0,
-            standing={},
-            enrolled_at=now,
-        )
-        db.add(known)
-        facts = {"engine": new.engine, "assurance": holder.assurance}
-        action, site = "federated.enrolled", new.site_id
-        note(db, now=now, actor=holder.did, action=action, object_id=site, facts=facts)
-    elif known.state == LEFT:  # what it failed at and what its privacy cost stays
+    row = {
+        "site_id": new.site_id,
+        "engine": new.engine,
+        "did": did,
+        "assurance": holder.assurance,
+        "state": ACTIVE,
+        "strikes": 0,
+        "standing": {},
+        "enrolled_at": now,
+    }
+    is_new = insert_missing(db, FederatedParticipant, row) == 1
+    known = _require(db, new.site_id, new.engine)
+    if known.state == LEFT:  # what it failed at and what its privacy cost stays
         known.did, known.assurance = did, holder.assurance
         known.state = SUSPENDED if known.strikes >= SUSPENDED_AFTER else ACTIVE
+        is_new = True
     elif known.did != did:
         raise SiteTaken
     elif known.assurance == REGISTERED:  # so far it was the operator's word
         known.assurance = holder.assurance
+        is_new = True
+    if is_new:
+        facts = {"engine": new.engine, "assurance": holder.assurance}
+        action, site = "federated.enrolled", new.site_id
+        note(db, now=now, actor=holder.did, action=action, object_id=site, facts=facts)
     return known
 
 
@@ -127,7 +130,8 @@ def reinstate(
 
 
 def _require(db: Session, site_id: str, engine: str) -> FederatedParticipant:
-    row = db.get(FederatedParticipant, (site_id, engine))
+    # Held until the commit: what an update costs its site is entered in the same row.
+    row = db.get(FederatedParticipant, (site_id, engine), with_for_update=True)
     if row is None:
         raise ParticipantNotFound
     return row

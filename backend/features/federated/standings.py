@@ -28,7 +28,7 @@ def note_verdicts(
     """
     number = db.scalar(select(func.count()).select_from(FederatedRound)) or 0
     for name, verdict in verdicts.items():
-        row = db.get(FederatedParticipant, (name, terms.engine))
+        row = _held(db, terms, name)
         if row is None or verdict is None:
             continue
         before = Reputation(name, _failures(row))
@@ -41,6 +41,11 @@ def note_verdicts(
         row.standing = {**row.standing, FAILURES: kept}
         row.strikes = len(after.failures)
         row.state = SUSPENDED if after.is_suspended else row.state
+
+
+def _held(db: Session, terms: Terms, name: str) -> FederatedParticipant | None:
+    """A participant whose standing nobody else changes until the commit."""
+    return db.get(FederatedParticipant, (name, terms.engine), with_for_update=True)
 
 
 def _failures(row: FederatedParticipant) -> tuple[Failure, ...]:
@@ -59,7 +64,7 @@ def spend(db: Session, terms: Terms, name: str, num_examples: int) -> None:
     Raises:
         BudgetExhausted: If the site's budget does not allow it; nothing is spent then.
     """
-    row = db.get(FederatedParticipant, (name, terms.engine))
+    row = _held(db, terms, name)
     if row is None:
         return
     if terms.privacy is None:
