@@ -16,6 +16,7 @@ from sqlalchemy import update
 from typer.testing import CliRunner
 
 from backend.cli import app
+from backend.edge.asking import Headers, Reply
 from backend.edge.learning import Gateway
 from backend.edge.proofs import Pass
 from backend.edge.series import DataRefused, hours_in
@@ -224,6 +225,25 @@ def test_an_older_gateway_judges_without_errors(
 
     assert summary["final_loss"] > 0
     assert (summary["final_wape"], summary["cost_saved_eur_per_mwh"]) == (None, None)
+
+
+def test_a_site_that_has_left_judges_no_model(house: House) -> None:
+    add_sites(house)
+    gateways = [gateway(house, name, data) for name, data in examples(house).items()]
+    replies: list[Reply] = []
+
+    def _leave(method: str, url: str, body: bytes | None, headers: Headers) -> Reply:
+        if not url.endswith("/judgement"):
+            return gateways[4].ask(method, url, body, headers)
+        house.client.delete("/api/v1/federated/participants/site_4")
+        replies.append(gateways[4].ask(method, url, body, headers))
+        return replies[-1]
+
+    with at_work([*gateways[:4], replace(gateways[4], ask=_leave)]):
+        summary = train(house, engine="edge", num_rounds=1, family="linear", deadline_s=4)
+
+    assert summary["rounds_closed"] == 1
+    assert replies[0].json()["code"] == "not_selected"
 
 
 def test_convergence_is_where_the_curve_stays_near_its_end() -> None:

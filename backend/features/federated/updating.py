@@ -206,7 +206,7 @@ def receive_judgement(
         judged = queries.judged_in(current)
         if judged is None or experiment.state != RUNNING:
             raise RoundOver("The experiment asks for no judgement.")
-        if sender.site_id not in current.selected:
+        if sender.site_id not in current.selected or sender.state != queries.ACTIVE:
             raise NotSelected
         if sender.site_id in judged:
             raise UpdateRepeated
