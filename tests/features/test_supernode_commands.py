@@ -158,6 +158,27 @@ def test_a_name_that_was_given_twice_is_told_and_both_nodes_are_removed(
     assert (removed.exit_code, listed(SITE)) == (0, [])
 
 
+@pytest.mark.parametrize(
+    ("site", "did", "reason"),
+    [
+        ("two words", None, "'two words' is no id of a site."),
+        ("s" * 65, None, "is no id of a site."),
+        (SITE, "did:key:z6Mk", "'did:key:z6Mk' has no key"),
+        (SITE, "did:web:example.org", "has no key"),
+    ],
+)
+def test_no_node_is_let_in_under_a_name_or_with_a_did_that_nobody_would_believe(
+    settings: pytest.MonkeyPatch, node: Node, site: str, did: str | None, reason: str
+) -> None:
+    settings.setenv("TASCO_FEDERATION_URL", f"flower://127.0.0.1:{free_port()}")
+    settings.setenv("TASCO_FEDERATION_CA_FILE", certifi.where())
+
+    refused = run("register", site, str(node.public_key), *(["--did", did] if did else []))
+
+    assert refused.exit_code == 2
+    assert reason in refused.output
+
+
 def test_a_site_stays_enrolled_while_the_superlink_does_not_answer(
     settings: pytest.MonkeyPatch, sqlite_url: str
 ) -> None:

@@ -1,5 +1,6 @@
 """The engine behind a SuperLink: a run is submitted there, and followed by its rounds here."""
 
+import re
 import time
 from contextlib import suppress
 from datetime import datetime
@@ -13,9 +14,11 @@ from cryptography.hazmat.primitives.serialization import load_ssh_public_key
 from sqlalchemy.orm import Session
 
 from backend.adapters.federation.superlink import SuperLink, SuperLinkUnavailable
+from backend.adapters.verifier.dids import DidRefused, resolve_offline
 from backend.adapters.verifier.keys import KeyKind, kind_of
 from backend.components import Parts, open_superlink
 from backend.features.credentials.audit import note
+from backend.features.credentials.dids import PREFIX
 from backend.features.federated import lease, queries, stopping
 from backend.features.federated.enrolling import LEFT, REGISTERED
 from backend.features.federated.flower_app import EXPERIMENT
@@ -29,6 +32,7 @@ from backend.features.federated.models import (
 )
 from backend.features.federated.problems import ExperimentFailed
 from backend.features.federated.queries import ACTIVE
+from backend.features.federated.schemas import NAME
 from backend.features.federated.standings import SUSPENDED
 from backend.features.jobs.service import Report
 from backend.federation.reputation import SUSPENDED_AFTER
@@ -39,6 +43,7 @@ CONDUCT = "backend.features.federated.flower_app:conduct_run"
 FINISHED = "finished"
 OPERATOR = "operator"
 MAKE_A_KEY = "A SuperNode needs a P-384 key: ssh-keygen -t ecdsa -b 384 -N '' -f FILE makes one."
+LONGEST_NAME = 64
 LOOK_S = 1.0
 MOST_RUNS = 3  # one after another, should each be killed
 LOOKS_PER_STATUS = 10  # asking the SuperLink costs a process, looking at our rounds nothing
@@ -53,6 +58,10 @@ class SuperLinkAway(Problem):
 
 class KeyNotForNode(ValueError):
     """A key that is no P-384 key in OpenSSH format."""
+
+
+class NobodysName(ValueError):
+    """A name that no site has, or a DID that cannot sign."""
 
 
 def is_set_up(parts: Parts) -> bool:
@@ -126,6 +135,24 @@ def require_node_key(public_key: Path) -> None:
         raise KeyNotForNode(MAKE_A_KEY) from bad
     if not isinstance(key, ec.EllipticCurvePublicKey) or kind_of(key) is not KeyKind.P384:
         raise KeyNotForNode(MAKE_A_KEY)
+
+
+def require_names(site_id: str, did: str | None) -> None:
+    """Check that a site can take part under its name, and that its DID can sign.
+
+    Raises:
+        NobodysName: If not; once its node is let in, nobody would ask it or believe it.
+    """
+    if len(site_id) > LONGEST_NAME or re.fullmatch(NAME, site_id) is None:
+        raise NobodysName(f"{site_id!r} is no id of a site.")
+    if did is None or did.startswith(PREFIX):  # keys of our own DIDs come and go
+        return
+    try:
+        methods = resolve_offline(did)
+    except DidRefused as refused:
+        raise NobodysName(f"{did!r} has no key: {refused}") from refused
+    if not any(one.public_jwk for one in methods):
+        raise NobodysName(f"{did!r} has no key that could sign.")
 
 
 def _run(parts: Parts, link: SuperLink, experiment_id: str, report: Report) -> str:

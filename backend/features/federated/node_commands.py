@@ -43,6 +43,7 @@ def register(
     try:
         settings = read_settings()
         flower.require_node_key(key)
+        flower.require_names(site, did)
         open_superlink(settings).register(site, key)
     except (ProfileMissing, SuperLinkUnavailable, ValueError) as failed:
         _stop(str(failed))
