@@ -9,10 +9,11 @@ from typing import Any
 import lightgbm
 import numpy as np
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from sqlalchemy import delete, select
 
 from backend.features.credentials.models import FleetVehicle
-from backend.features.federated.models import EMBEDDED, FederatedParticipant
+from backend.features.federated.embedded import Keys
 from backend.features.federated.trees_grouping import grouping_of
 from backend.features.federated.trees_rows import FEATURES
 from backend.features.forecasts.models import ModelVersion
@@ -25,6 +26,7 @@ from backend.features.forecasts.vehicles_queries import (
 from backend.features.sessions.homes import home_sites
 from backend.features.sessions.models import ChargingSession
 from backend.features.vehicles.models import TelemetryPoint, Vehicle
+from backend.federation.signing import Signer
 from backend.forecasting.availability import LEADS
 from backend.forecasting.availability_features import Known, Questions, features
 from tests.conftest import NOON, House, house_on
@@ -231,10 +233,14 @@ def test_the_services_own_model_gives_way_only_to_one_that_did_better_on_the_sam
         assert is_served == (better_than == own["model_id"])
 
 
-def test_who_signs_with_another_key_than_the_enrolled_one_is_left_out(demo: House) -> None:
+def test_who_signs_with_another_key_than_the_enrolled_one_is_left_out(
+    demo: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
     names = [one["participant"] for one in run(demo, ENERGY)["participants"]]
-    with demo.parts.database.transaction() as db:
-        db.get_one(FederatedParticipant, (names[0], EMBEDDED)).did = "did:key:z6MkAnother"
+    own, other = Keys.signer_of, Signer(Ed25519PrivateKey.generate())
+    monkeypatch.setattr(
+        Keys, "signer_of", lambda keys, name: other if name == names[0] else own(keys, name)
+    )
 
     result = run(demo, ENERGY)
 
