@@ -107,6 +107,9 @@ def join_rounds(
     ledger: Annotated[Path, typer.Option(help="File that holds what was spent of it")] = Path(
         "privacy.json"
     ),
+    masked_only: Annotated[
+        bool, typer.Option("--masked-only", help="Send updates in masked sums alone")
+    ] = False,
     peers: Annotated[
         Path | None,
         typer.Option(
@@ -137,6 +140,7 @@ def join_rounds(
             did=did,
             budget=Budget(ledger, site_id=site, max_epsilon=max_epsilon) if max_epsilon else None,
             peers=_peers(peers),
+            is_masked_only=masked_only,
             memory=Memory(memory, site_id=site),
         )
         gateway.enrol()

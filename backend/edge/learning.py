@@ -84,6 +84,7 @@ class Gateway:
         did: Another DID whose key this is.
         budget: The privacy that the site has left; None leaves it to the service's ledger.
         peers: With whom it sums masked updates; without any it takes part in no masked sum.
+        is_masked_only: Whether it sends its updates in masked sums alone.
         memory: Of masked sums; without one it takes part in none either.
         ask: How requests are sent.
         clock: Tells the time of a request.
@@ -97,6 +98,7 @@ class Gateway:
     did: str | None = None
     budget: Budget | None = None
     peers: Peers = field(default_factory=dict)
+    is_masked_only: bool = False
     memory: Memory | None = None
     ask: Ask = ask_over_http
     clock: Clock = _now
@@ -113,7 +115,14 @@ class Gateway:
     @property
     def _site(self) -> Site:
         noise = noise_key_of(self.key)
-        return Site(self.site_id, self.examples, noise, self._signer, self.peers)
+        return Site(
+            self.site_id,
+            self.examples,
+            noise,
+            self._signer,
+            self.peers,
+            is_masked_only=self.is_masked_only,
+        )
 
     def enrol(self) -> None:
         """Take part from now on.

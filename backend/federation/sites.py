@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 from backend.federation import tree_participant
 from backend.federation.demand import Examples
+from backend.federation.masking_messages import MaskingRefused
 from backend.federation.participant import score, train
 from backend.federation.peers import Peers
 from backend.federation.secure_participant import answer
@@ -41,6 +42,7 @@ class Site:
         signer: Its key; None signs nothing, and is believed by nobody who asks for signatures.
         peers: With whom it sums masked updates; None takes the coordinator's word.
         rows: What it grows trees on, by what they foretell.
+        is_masked_only: Whether it sends its updates in masked sums alone.
     """
 
     name: str
@@ -49,15 +51,19 @@ class Site:
     signer: Signer | None = None
     peers: Peers | None = None
     rows: Mapping[str, SiteRows] = field(default_factory=dict)
+    is_masked_only: bool = False
 
     def train(self, task: TrainTask) -> TrainAnswer:
         """Train on its own examples.
 
         Raises:
             NotMine: If the task is for another.
+            MaskingRefused: If the update would be seen, and it sends masked ones only.
             WrongModel: If the weights are not those the task names.
         """
         self._require_mine(task)
+        if self.is_masked_only and task.settings.local_epochs:
+            raise MaskingRefused("this site sends its updates in masked sums only")
         return self._signed(task, train(task, self._demand(), noise_key=self.noise_key))
 
     def score(self, task: ScoreTask) -> ScoreAnswer:

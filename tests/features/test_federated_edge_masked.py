@@ -195,7 +195,7 @@ def test_a_gateway_that_drops_out_after_its_shares_leaves_the_sum_of_the_others(
 
     here, _ = conducted(house, data, keeps=_without_last, mode="secure")
     with at_work([*gateways[:4], without(gateways[4], "stage=mask")]):
-        there = experiment(house, train(house, engine="edge", deadline_s=6, **SECURE))
+        there = experiment(house, train(house, engine="edge", deadline_s=16, **SECURE))
 
     assert there["model_sha256"] == here[0].model_sha256
     assert newest(house)["dropouts"] == ["site_4"]
@@ -221,7 +221,7 @@ def test_a_coordinator_that_swaps_a_participants_keys_is_refused_by_all_gateways
 
     with at_work(gateways) as complaints:
         ended = conduct_on(
-            house, begin(house, deadline_s=4), wrap=lambda inner: Changed(inner, _swap)
+            house, begin(house, deadline_s=12), wrap=lambda inner: Changed(inner, _swap)
         )
 
     assert (ended.state, ended.reason) == ("failed", "0 shared their seeds; 4 are needed")
@@ -239,7 +239,7 @@ def test_a_gateway_without_peers_says_so_once_and_the_others_sum_without_it(
     gateways = federation(house, tmp_path)
 
     with at_work([*gateways[:4], replace(gateways[4], peers={})]) as complaints:
-        summary = train(house, engine="edge", deadline_s=4, **SECURE)
+        summary = train(house, engine="edge", deadline_s=12, **SECURE)
 
     assert summary["rounds_closed"] == 1
     assert newest(house)["dropouts"] == ["site_4"]
@@ -252,7 +252,7 @@ def test_a_gateway_refuses_a_sum_with_a_site_it_does_not_know(house: House, tmp_
     known = {name: did for name, did in gateways[0].peers.items() if name != "site_4"}
 
     with at_work([replace(gateways[0], peers=known), *gateways[1:]]) as complaints:
-        train(house, engine="edge", deadline_s=6, **SECURE)
+        train(house, engine="edge", deadline_s=16, **SECURE)
 
     assert newest(house)["dropouts"] == ["site_0"]
     assert complaints == ["site_4 is not among those this participant sums with"]
@@ -465,7 +465,7 @@ def test_every_bad_letter_is_refused_with_its_reason_and_counted_and_the_round_g
 def test_who_missed_a_stage_is_not_asked_in_the_next_and_not_heard(
     house: House, tmp_path: Path
 ) -> None:
-    scene = Scene(house, tmp_path, deadline_s=8, min_fit_clients=3)
+    scene = Scene(house, tmp_path, deadline_s=60, min_fit_clients=3)
     for number in range(3):
         assert scene.gateways[number].step(Done())
 
@@ -482,6 +482,15 @@ def test_who_missed_a_stage_is_not_asked_in_the_next_and_not_heard(
     assert sent == (409, "not_selected")
     assert again == (409, "round_over")
     assert (detail["state"], detail["dropouts"]) == ("closed", ["site_3"])
+
+
+@ON_SQLITE
+def test_a_gateway_may_send_masked_updates_only(house: House, tmp_path: Path) -> None:
+    scene = Scene(house, tmp_path, mode="validated")
+    careful = replace(scene.gateways[0], is_masked_only=True)
+
+    with pytest.raises(MaskingRefused, match="masked sums only"):
+        careful.step(Done())
 
 
 def _signed_by(scene: Scene, number: int, said: MaskAnswer) -> str:

@@ -15,6 +15,7 @@ from backend.federation.networks import shapes
 from backend.federation.peers import refuse_strangers
 from backend.federation.secure import WHOLE, GroupSum, SecureSums
 from backend.federation.signing import Signer
+from backend.federation.sites import Site
 from backend.federation.tasks import MaskAnswer, MaskTask
 from tests.federation.masked import FAMILY, Crowd, sites, train_tasks
 
@@ -97,6 +98,19 @@ def test_keys_that_their_participant_has_not_signed_are_refused_before_anything_
     assert made.mean is None
     assert len(others) == len(NAMES) - 1
     assert all(reason in said for said in others.values()), others
+
+
+def test_a_site_that_sends_masked_updates_only_trains_for_nobody_who_would_see_its_own() -> None:
+    [task] = train_tasks(["site01"])
+    asked = replace(task, settings=replace(task.settings, local_epochs=0))
+    careful = Site("site01", sites(1)["site01"], is_masked_only=True)
+
+    with pytest.raises(MaskingRefused, match="masked sums only"):
+        careful.train(task)
+
+    # How a model does it may be asked, and a masked sum is what it is there for.
+    assert not any(array.any() for array in careful.train(asked).delta.values())
+    assert careful.mask(MaskTask(task, "hello", WHOLE, 2.0), None)[0].letter
 
 
 def test_a_hello_of_another_round_does_not_count(crowd: Crowd) -> None:

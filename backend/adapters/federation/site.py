@@ -3,7 +3,8 @@
 Started as `flower-supernode … --node-config 'participant="NAME" key="FILE" series="FILE"
 timezone="ZONE"'`; `key` is the PEM of the Ed25519 key that signs what the site sends (`did` if that
 is not its did:key). Masked sums need `peers`, a JSON object of the other sites' DIDs, and `memory`,
-a file of this node's own: whoever asks anew is not helped twice. `country="DE"` adds public
+a file of this node's own: whoever asks anew is not helped twice; with `masked-only="true"` no
+update is sent otherwise. `country="DE"` adds public
 holidays, `noise-key="FILE"` is a secret of its own for noise and masks, `trees="FILE"` its rows for
 trees, with which `series` may be left out.
 """
@@ -57,6 +58,7 @@ def site_of_node(context: Context) -> Site:
         signer,
         peers_in(config.get("peers")),
         rows,
+        is_masked_only=config.get("masked-only") == "true",
     )
 
 
