@@ -166,6 +166,7 @@ def test_a_name_that_was_given_twice_is_told_and_both_nodes_are_removed(
         (SITE, "did:key:z6Mk", "'did:key:z6Mk' has no key"),
         (SITE, "did:web:example.org", "has no key"),
     ],
+    ids=["two words", "too long", "no key", "a DID of the web"],
 )
 def test_no_node_is_let_in_under_a_name_or_with_a_did_that_nobody_would_believe(
     settings: pytest.MonkeyPatch, node: Node, site: str, did: str | None, reason: str
